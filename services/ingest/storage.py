@@ -1,0 +1,161 @@
+"""Source files on disk while they arrive: written, hashed, counted, and gone again unless they are accepted.
+
+Lives here: the file being received, the disk floor, and the guarded read of the input folder. Everything here blocks
+and runs in worker threads. Does not live here: forms (`form`) and what a file contains (`media`).
+"""
+
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from io import FileIO
+from pathlib import Path, PurePosixPath
+
+from shared.artifacts import publish
+from shared.layout import Layout
+from shared.problems import Problem
+
+READ_BLOCK = 1 << 20
+FLOOR_EVERY_BYTES = 64 << 20
+"""Free space is looked at again after so many bytes."""
+FILE_MODE = 0o640
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+_EXTENSIONS = {"mov": "mp4", "matroska": "mkv", "avi": "avi", "mpegts": "ts", "ogg": "ogv"}
+
+
+def extension_of(container: str) -> str:
+    """Return the file extension for ffmpeg's name of a container."""
+    name = container.partition(",")[0]
+    return _EXTENSIONS.get(name, name)
+
+
+def disk_full() -> Problem:
+    """Return the refusal of a write that the disk has no room for."""
+    return Problem(507, "disk_full", "There is not enough free space on the server's disk. Free some and try again.")
+
+
+@contextlib.contextmanager
+def disk_errors() -> Iterator[None]:
+    """Turn "no space left", "quota exceeded" and "file too large" into Problem 507."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise disk_full() from error
+        raise
+
+
+class Part:
+    """A source file being received as `up_<16 hex>.part`; `write` and the rest raise Problem 413, 507 and OSError."""
+
+    def __init__(self, layout: Layout, max_bytes: int, min_free_bytes: int) -> None:
+        self.upload_id = f"up_{secrets.token_hex(8)}"
+        self.size = 0
+        self.path = layout.upload_part(self.upload_id)
+        self._layout = layout
+        self._max_bytes = max_bytes
+        self._min_free_bytes = min_free_bytes
+        self._floor_at = 0
+        self._digest = hashlib.sha256()
+        with disk_errors():
+            layout.uploads.mkdir(parents=True, exist_ok=True)
+            self._check_floor()
+            fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+            self._file = os.fdopen(fd, "wb", buffering=0)
+
+    @property
+    def sha256(self) -> str:
+        """The digest of what was written so far."""
+        return self._digest.hexdigest()
+
+    def write(self, data: memoryview) -> None:
+        """Append, hash and count."""
+        if self.size + len(data) > self._max_bytes:
+            raise too_large(self._max_bytes)
+        with disk_errors():
+            if self.size >= self._floor_at:
+                self._check_floor()
+            rest = data
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        self._digest.update(data)
+        self.size += len(data)
+
+    def finish(self) -> None:
+        """Make the bytes durable; nothing can be written afterwards."""
+        with disk_errors():
+            os.fsync(self._file.fileno())
+            self._file.close()
+
+    def target(self, container: str) -> Path:
+        """Return the lasting name for a file of this container."""
+        return self._layout.upload_file(self.upload_id, extension_of(container))
+
+    def promote(self, container: str) -> None:
+        """Give the checked file its lasting name. Raises OSError."""
+        publish(self.path, self.target(container))
+
+    def discard(self) -> None:
+        """Leave nothing behind. Harmless after `promote`."""
+        self._file.close()
+        self.path.unlink(missing_ok=True)
+
+    def _check_floor(self) -> None:
+        if shutil.disk_usage(self.path.parent).free < self._min_free_bytes:
+            raise disk_full()
+        self._floor_at = self.size + FLOOR_EVERY_BYTES
+
+
+def too_large(max_bytes: int) -> Problem:
+    """Return the refusal of a file above the limit."""
+    detail = f"The video is larger than {max_bytes >> 20} MB, the limit of this server (MAX_UPLOAD_MB)."
+    return Problem(413, "upload_too_large", detail)
+
+
+def copy_input(layout: Layout, video_path: str, part: Part) -> None:
+    """Copy a file of the input folder into `part`, so that a later change of it cannot change the job.
+
+    Raises Problem 404 for what is not a regular file in there, 413, 507.
+    """
+    with _open_input(layout, video_path) as file:
+        while block := file.read(READ_BLOCK):
+            part.write(memoryview(block))
+
+
+@contextlib.contextmanager
+def _open_input(layout: Layout, video_path: str) -> Iterator[FileIO]:
+    """Open by descriptors, component by component and through no symbolic link: nothing can be swapped meanwhile."""
+    parts = PurePosixPath(video_path).parts
+    own = layout.uploads.relative_to(layout.input).parts
+    if not parts or ".." in parts or "\0" in video_path or parts[0] == "/" or parts[: len(own)] == own:
+        raise _not_found()
+    try:
+        fd = os.open(layout.input, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        for name in parts[:-1]:
+            parent, fd = fd, -1
+            try:
+                fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+            finally:
+                os.close(parent)
+        try:
+            # Non-blocking, or opening a named pipe would wait for its writer.
+            file = os.open(parts[-1], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise _not_found() from error
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise _not_found()
+    with FileIO(file) as opened:
+        yield opened
+
+
+def _not_found() -> Problem:
+    detail = "There is no such video in the input folder. Name a regular file by its path relative to that folder."
+    return Problem(404, "video_not_found", detail)

@@ -1,0 +1,105 @@
+// The upload form: which languages there are, progress while sending, and the refusal's own words.
+
+/** Prepare the form; without this script it still posts. */
+export function prepareForm(form) {
+  prepareFile(form);
+  prepareLanguages(form);
+  let key = crypto.randomUUID?.() ?? String(Math.random()).slice(2);
+  form.addEventListener("change", () => (key = crypto.randomUUID?.() ?? String(Math.random()).slice(2)));
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    send(form, key);
+  });
+}
+
+function prepareFile(form) {
+  const drop = form.querySelector("#drop");
+  const input = form.elements.file;
+  const name = form.querySelector("#file-name");
+  const prompt = name.textContent;
+  input.addEventListener("change", () => {
+    name.textContent = input.files[0]?.name ?? prompt;
+    drop.classList.toggle("chosen", input.files.length > 0);
+  });
+  for (const type of ["dragenter", "dragover"]) drop.addEventListener(type, () => drop.classList.add("over"));
+  for (const type of ["dragleave", "drop"]) drop.addEventListener(type, () => drop.classList.remove("over"));
+}
+
+async function prepareLanguages(form) {
+  let pairs;
+  try {
+    const answer = await fetch("/api/languages");
+    if (!answer.ok) return;
+    ({ pairs } = await answer.json());
+  } catch {
+    return; // the plain field stays, and the server checks what is typed into it
+  }
+  if (!pairs?.length) return;
+  const names = new Intl.DisplayNames(undefined, { type: "language" });
+  const option = (code) => new Option(names.of(code) ?? code, code);
+  const byName = (a, b) => a.text.localeCompare(b.text);
+  const source = form.elements.src_lang;
+  source.append(...[...new Set(pairs.map((pair) => pair.source))].map(option).sort(byName));
+  const target = document.createElement("select");
+  Object.assign(target, { name: "tgt_lang", required: true });
+  const fill = () => {
+    const before = target.value || localStorage.getItem("tgt_lang");
+    const fitting = pairs.filter((pair) => source.value === "auto" || pair.source === source.value);
+    target.replaceChildren(...[...new Set(fitting.map((pair) => pair.target))].map(option).sort(byName));
+    if ([...target.options].some((item) => item.value === before)) target.value = before;
+  };
+  fill();
+  source.addEventListener("change", fill);
+  form.elements.tgt_lang.replaceWith(target);
+  form.querySelector("#tgt-hint").remove();
+}
+
+function send(form, key) {
+  const button = form.querySelector("button");
+  const bar = form.querySelector("#upload-bar");
+  const tell = (text, bad = false) => {
+    const message = form.querySelector("#submit-message");
+    message.textContent = text;
+    message.classList.toggle("bad", bad);
+  };
+  const free = () => {
+    button.disabled = false;
+    bar.hidden = true;
+  };
+  localStorage.setItem("tgt_lang", form.elements.tgt_lang.value);
+  button.disabled = true;
+  bar.hidden = false;
+  tell("Uploading…");
+  const request = new XMLHttpRequest();
+  request.open("POST", form.action);
+  request.setRequestHeader("Idempotency-Key", key); // a second try of the same form makes no second job
+  request.responseType = "json";
+  request.upload.onprogress = (event) => {
+    if (event.lengthComputable) bar.value = event.loaded / event.total;
+  };
+  request.upload.onload = () => tell("Checking the video…");
+  request.onerror = () => {
+    free();
+    tell("The connection was lost. Try again.", true);
+  };
+  request.onload = async () => {
+    const id = request.response?.id;
+    if (request.status >= 300 || !id) {
+      free();
+      return tell(request.response?.detail ?? `The server answered ${request.status}. Try again.`, true);
+    }
+    tell("Accepted.");
+    location.assign(await listed(id));
+  };
+  request.send(new FormData(form));
+}
+
+/** Return the job's page as soon as the library shows it, which is a moment after it was accepted. */
+async function listed(id) {
+  const path = `/ui/jobs/${encodeURIComponent(id)}`;
+  for (let tries = 0; tries < 20; tries += 1) {
+    if ((await fetch(path, { method: "GET" })).ok) return path;
+    await new Promise((resolve) => setTimeout(resolve, 150));
+  }
+  return "/ui/jobs";
+}

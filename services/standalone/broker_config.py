@@ -1,0 +1,87 @@
+"""The broker's configuration and its users' passwords.
+
+Lives here: making passwords once per installation, and the settings file that `deploy/nats/nats.conf` includes.
+Does not live here: what each user may do; that is `nats.conf` itself.
+
+`python -m services.standalone.broker_config` writes everything below DUBLINE_DATA_DIR for a broker in a container.
+"""
+
+import os
+import secrets
+from pathlib import Path
+
+from services.standalone.deployment import deploy_dir
+from shared.artifacts import write_bytes
+from shared.layout import Layout
+from shared.settings import Settings
+
+USERS = ("init", "ingest", "scheduler", "worker", "library", "reader")
+"""The users of `nats.conf`. `reader` is for consumers outside Dubline."""
+
+PASSWORD_BYTES = 32
+
+CONTAINER_LISTEN = "0.0.0.0:4222"
+CONTAINER_MONITOR = "0.0.0.0:8222"
+CONTAINER_STORE = "/data/broker"
+
+
+def password_file(layout: Layout, user: str) -> Path:
+    """Return where a user's password lies, for `DUBLINE_NATS_PASSWORD_FILE`."""
+    return layout.secrets / f"nats-{user}"
+
+
+def config_file(layout: Layout) -> Path:
+    """Return the file that the broker is started with."""
+    return layout.secrets / "nats" / "nats.conf"
+
+
+def ensure_passwords(layout: Layout) -> dict[str, str]:
+    """Return every user's password, making those that do not exist yet (files 0600, directory 0700). Raises OSError."""
+    layout.secrets.mkdir(parents=True, exist_ok=True)
+    layout.secrets.chmod(0o700)
+    passwords = {}
+    for user in USERS:
+        path = password_file(layout, user)
+        if not path.exists():
+            _write_private(path, secrets.token_urlsafe(PASSWORD_BYTES) + "\n")
+        passwords[user] = path.read_text().strip()
+    return passwords
+
+
+def write_config(layout: Layout, *, listen: str, monitor: str, store: Path) -> Path:
+    """Write the broker's configuration and return its path; `listen` and `monitor` are host:port.
+
+    Raises OSError, and ValueError for a store path that the configuration's syntax cannot hold.
+    """
+    values = {"DUBLINE_LISTEN": listen, "DUBLINE_MONITOR": monitor, "DUBLINE_STORE_DIR": str(store)}
+    values |= {f"PASSWORD_{user.upper()}": password for user, password in ensure_passwords(layout).items()}
+    target = config_file(layout)
+    target.parent.mkdir(mode=0o700, exist_ok=True)
+    _write_private(target.parent / "settings.conf", "".join(f"{k}: {_quoted(v)}\n" for k, v in values.items()))
+    _write_private(target, (deploy_dir() / "nats" / "nats.conf").read_text())
+    return target
+
+
+def _quoted(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError(f"a path of the broker must not contain control characters: {value!r}")
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner reads; never, not even for a moment, with wider permissions."""
+    before = os.umask(0o077)
+    try:
+        write_bytes(path, text.encode())
+    finally:
+        os.umask(before)
+
+
+def main() -> None:
+    """Write the configuration of a broker that runs in its own container with the data volume at /data."""
+    write_config(Settings().layout, listen=CONTAINER_LISTEN, monitor=CONTAINER_MONITOR, store=Path(CONTAINER_STORE))
+
+
+if __name__ == "__main__":
+    main()

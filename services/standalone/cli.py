@@ -1,0 +1,191 @@
+"""The `dubline` command.
+
+Lives here: arguments, exit codes, and one line per error. Does not live here: what the commands do (a module each).
+Exit codes: 0 done; 1 it failed, or something required is missing; 2 the input or the arguments are refused; 69 no
+server answers; 130 Ctrl-C.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from importlib.metadata import version as package_version
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+
+from services.standalone import doctor as doctors
+from services.standalone import run_state
+from services.standalone.binaries import BinaryUnusableError
+from services.standalone.demo import DemoError, prepare_demo, run_demo
+from services.standalone.dub import dub as dub_video
+from services.standalone.plan import ConfigurationError, make_plan
+from services.standalone.ports import PortInUseError
+from services.standalone.supervisor import StartError, Supervisor
+from services.standalone.system import System, SystemUnavailableError, running
+from services.worker.models.fetch import main as fetch_models
+from shared.settings import Settings
+
+REFUSED = 2
+UNAVAILABLE = 69
+"""sysexits.h: a service is unavailable."""
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+models = typer.Typer(no_args_is_help=True, help="The weights of the engines.")
+app.add_typer(models, name="models")
+
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class Mode(StrEnum):
+    """What `mode` may be."""
+
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
+
+class Device(StrEnum):
+    """What `device` may be."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+def fail(message: object, code: int = 1) -> NoReturn:
+    """End with one clear message."""
+    errors.print("[red]error[/red]:", escape(str(message)))
+    raise typer.Exit(code)
+
+
+def load_settings() -> Settings:
+    """Return the settings of the environment, or end with the variable that makes no sense."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = (f"{_variable(str(part['loc'][0]))}={part['input']}: {part['msg']}" for part in error.errors())
+        fail("; ".join(wrong), REFUSED)
+
+
+def _variable(location: str) -> str:
+    return location if location.isupper() else f"DUBLINE_{location.upper()}"
+
+
+@app.command()
+def up(*, quiet: Annotated[bool, typer.Option(help="Print only what goes wrong.")] = False) -> None:
+    """Run the whole system on http://127.0.0.1:8000 (DUBLINE_PORT) until Ctrl-C."""
+    settings = load_settings()
+    layout = settings.layout
+    started = time.monotonic()
+
+    def say(line: str) -> None:
+        if not quiet:
+            print(line, flush=True)
+
+    try:
+        with run_state.exclusive(layout):
+            say(f"Starting Dubline; data in {layout.data}, logs in {layout.logs}")
+            supervisor = Supervisor(make_plan(settings, os.environ), layout, say)
+            asyncio.run(supervisor.run())
+    except (
+        run_state.AlreadyRunningError,
+        PortInUseError,
+        ConfigurationError,
+        BinaryUnusableError,
+        StartError,
+        OSError,
+    ) as error:
+        fail(error)
+    say(f"Dubline stopped after {time.monotonic() - started:.0f} s.")
+
+
+@app.command()
+def dub(
+    video: Annotated[Path, typer.Argument(help="The video to dub.")],
+    *,
+    to: Annotated[str, typer.Option("--to", help="Language to dub into, for instance pt.")],
+    source: Annotated[str, typer.Option("--from", help="Language spoken in the video.")] = "auto",
+    mode: Annotated[Mode, typer.Option(help="How much time quality may take.")] = Mode.MEDIUM,
+    device: Annotated[Device, typer.Option(help="Where the engines run.")] = Device.AUTO,
+    server: Annotated[str, typer.Option(help="A running Dubline; else DUBLINE_URL, else this machine's.")] = "",
+) -> None:
+    """Dub a video, show the progress of every stage, and end with the finished file."""
+    if not video.is_file():
+        fail(f"{str(video)!r} is not a file.", REFUSED)
+    with a_system(server) as system:
+        code = dub_video(
+            system.url,
+            video,
+            target=to,
+            source=source,
+            mode=mode.value,
+            device=device.value,
+            output_root=system.output_root,
+        )
+    raise typer.Exit(code)
+
+
+@app.command()
+def demo() -> None:
+    """Dub the bundled sample from English into Portuguese."""
+    try:
+        prepare_demo(load_settings(), Console())
+    except DemoError as error:
+        fail(error)
+    with a_system("") as system:
+        code = run_demo(system, Console())
+    raise typer.Exit(code)
+
+
+@contextmanager
+def a_system(server: str) -> Iterator[System]:
+    """Yield the named server, or the one of this machine."""
+    if server:
+        yield System(server.rstrip("/"), None)
+        return
+    try:
+        with running(load_settings(), lambda line: errors.print(line, markup=False)) as system:
+            yield system
+    except SystemUnavailableError as error:
+        fail(error, UNAVAILABLE)
+
+
+@app.command()
+def doctor(*, json: Annotated[bool, typer.Option("--json", help="Print a JSON document.")] = False) -> None:
+    """Name every piece that Dubline uses, whether it is usable here, and what to do if it is not."""
+    findings = doctors.examine(load_settings(), os.environ)
+    if json:
+        print(doctors.as_json(findings))
+    else:
+        doctors.report(findings, Console())
+    if not doctors.healthy(findings):
+        raise typer.Exit(1)
+
+
+@models.command("fetch")
+def fetch(
+    model: Annotated[list[str] | None, typer.Argument(help="Model ids; all of the default set if none.")] = None,
+    *,
+    verify: Annotated[bool, typer.Option(help="Hash every file again, even if nothing seems changed.")] = False,
+) -> None:
+    """Fetch what is missing and verify it by SHA-256."""
+    load_settings()
+    raise typer.Exit(fetch_models([*(model or []), *(["--verify"] if verify else [])]))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(f"dubline {package_version('dubline')}")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

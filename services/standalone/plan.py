@@ -1,0 +1,167 @@
+"""What `dubline up` starts: every process with its arguments, environment and sign of readiness.
+
+Lives here: the plan, as data. Does not live here: keeping it running (`supervisor`).
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.standalone import ports
+from services.standalone.binaries import BROKER, GATEWAY, require
+from services.standalone.broker_config import password_file, write_config
+from services.standalone.deployment import deploy_dir
+from shared.loopback import is_loopback
+from shared.settings import Settings
+
+INTERNAL_PORTS = ("nats", "nats_monitor", "ingest", "library", "scheduler")
+"""Chosen free at each start unless DUBLINE_<NAME>_PORT fixes one."""
+
+STOP_GRACE_S = 5.0
+WORKER_GRACE_S = 10.0
+"""What a worker leaves unfinished after that is taken up again at the next start, by its stage key."""
+
+
+class ConfigurationError(RuntimeError):
+    """The environment asks for something that cannot be; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """One process. It is ready when `ready_url` answers 200."""
+
+    name: str
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    ready_url: str
+    port: int | None = None
+    stop_grace_s: float = STOP_GRACE_S
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The processes in the order of their start, and the one-shot that makes the streams once the broker is there."""
+
+    broker: Service
+    init_argv: tuple[str, ...]
+    init_environment: Mapping[str, str]
+    services: tuple[Service, ...]
+    gateway: Service
+    url: str
+    ports: Mapping[str, int]
+
+    @property
+    def processes(self) -> tuple[Service, ...]:
+        """All that keep running, in the order of their start."""
+        return (self.broker, *self.services, self.gateway)
+
+
+def fixed_ports(environ: Mapping[str, str]) -> dict[str, int]:
+    """Return the internal ports that the environment fixes. Raises ConfigurationError, PortInUseError."""
+    fixed: dict[str, int] = {}
+    for name in INTERNAL_PORTS:
+        variable = f"DUBLINE_{name.upper()}_PORT"
+        if not (value := environ.get(variable)):
+            continue
+        if not value.isdecimal() or not 0 < int(value) < 65536:
+            raise ConfigurationError(f"{variable}={value} is not a port number.")
+        ports.require_free(int(value), variable)
+        fixed[name] = int(value)
+    return fixed
+
+
+def module(name: str) -> tuple[str, ...]:
+    """Return the command of a module of this environment; -P: the current directory must not shadow our packages."""
+    return (sys.executable, "-P", "-m", name)
+
+
+def make_plan(settings: Settings, environ: Mapping[str, str]) -> Plan:
+    """Choose ports, write the broker's configuration, and return what to start.
+
+    Raises ConfigurationError, PortInUseError, BinaryUnusableError, OSError.
+    """
+    if not is_loopback(settings.host):
+        raise ConfigurationError(
+            f"DUBLINE_HOST={settings.host}: until Dubline has accounts it listens on 127.0.0.1 only."
+        )
+    layout = settings.layout
+    broker_binary, gateway_binary = require(BROKER), require(GATEWAY)
+    ports.require_free(settings.port, "DUBLINE_PORT")
+    chosen = ports.choose(INTERNAL_PORTS, fixed_ports(environ))
+    address = {name: f"{ports.LOOPBACK}:{port}" for name, port in chosen.items()}
+    for directory in (layout.data, layout.broker, layout.logs, layout.output):
+        directory.mkdir(parents=True, exist_ok=True)
+    config = write_config(layout, listen=address["nats"], monitor=address["nats_monitor"], store=layout.broker)
+    common = _common_environment(settings, environ) | {"DUBLINE_NATS_URL": f"nats://{address['nats']}"}
+    for name in ("ingest", "library", "scheduler"):
+        common |= {f"DUBLINE_{name.upper()}_HOST": ports.LOOPBACK, f"DUBLINE_{name.upper()}_PORT": str(chosen[name])}
+
+    def as_user(user: str) -> dict[str, str]:
+        return common | {"DUBLINE_NATS_USER": user, "DUBLINE_NATS_PASSWORD_FILE": str(password_file(layout, user))}
+
+    def http_service(name: str) -> Service:
+        ready = f"http://{address[name]}/readyz"
+        return Service(name, module(f"services.{name}"), as_user(name), ready, chosen[name])
+
+    url = f"http://{ports.LOOPBACK}:{settings.port}"
+    return Plan(
+        broker=Service(
+            "nats",
+            (str(broker_binary), "-c", str(config)),
+            common,
+            f"http://{address['nats_monitor']}/healthz",
+            chosen["nats"],
+        ),
+        init_argv=module("shared.eventlog.streams"),
+        init_environment=as_user("init"),
+        services=(
+            http_service("ingest"),
+            http_service("library"),
+            http_service("scheduler"),
+            Service(
+                "worker",
+                module("services.worker"),
+                as_user("worker"),
+                f"http://{address['ingest']}/api/languages",  # answered only when a worker described itself
+                stop_grace_s=WORKER_GRACE_S,
+            ),
+        ),
+        gateway=Service(
+            "gateway",
+            (
+                str(gateway_binary),
+                "run",
+                "--config",
+                str(deploy_dir() / "gateway" / "Caddyfile"),
+                "--adapter",
+                "caddyfile",
+            ),
+            common
+            | {
+                "DUBLINE_GATEWAY_ADDRESS": f"http://:{settings.port}",
+                "DUBLINE_GATEWAY_BIND": ports.LOOPBACK,
+                "DUBLINE_INGEST_ADDR": address["ingest"],
+                "DUBLINE_LIBRARY_ADDR": address["library"],
+                "DUBLINE_SCHEDULER_ADDR": address["scheduler"],
+                "XDG_DATA_HOME": str(layout.data / "gateway"),
+                "XDG_CONFIG_HOME": str(layout.data / "gateway"),
+            },
+            f"{url}/readyz",
+            settings.port,
+        ),
+        url=url,
+        ports={"gateway": settings.port, **chosen},
+    )
+
+
+def _common_environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    scripts = str(Path(sys.executable).parent)
+    return {
+        **environ,
+        "DUBLINE_DATA_DIR": str(settings.layout.data),
+        "DUBLINE_MODELS_DIR": str(settings.models_dir.expanduser().resolve()),
+        "PATH": os.pathsep.join((scripts, environ.get("PATH") or os.defpath)),
+        "PYTHONUNBUFFERED": "1",
+    }

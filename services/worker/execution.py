@@ -1,0 +1,114 @@
+"""One stage, run in the child process: key, re-use, work, receipt.
+
+Lives here: what is common to all stages. Does not live here: any stage (`services.worker.stages`), or the
+process around it (`services.worker.child`).
+"""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from services.worker import reuse
+from services.worker.engines.registry import Engines
+from services.worker.keys import stage_key
+from services.worker.messages import Finished
+from services.worker.stages import audio, mix, mux, transcribe, translate, tts
+from services.worker.stages.base import StageContext, StageError, StageModule
+from shared.commands import StageCommand
+from shared.events.types import Stage, Timings
+from shared.ffmpeg import Ffmpeg
+from shared.layout import JobPaths, Layout
+from shared.manifests import StageManifest
+
+STAGES: dict[Stage, StageModule] = {
+    "audio": audio,
+    "transcribe": transcribe,
+    "translate": translate,
+    "tts": tts,
+    "mix": mix,
+    "mux": mux,
+}
+
+
+def execute(
+    command: StageCommand, layout: Layout, engines: Engines, ffmpeg: Ffmpeg, progress: Callable[[float, str], None]
+) -> Finished:
+    """Run a stage or adopt a finished one with the same key. Raises StageError, FfmpegError, OSError."""
+    started = time.monotonic()
+    stage = STAGES[command.stage]
+    paths = layout.job(command.job_id, command.job.base_dir, command.job.stem)
+    params = stage.params(command)
+    engine = stage.engine(command, engines)
+    key = stage_key(command.stage, command.job.source.sha256, command.inputs, params, engine)
+    if (found := reuse.find(layout, command, key)) is not None:
+        return _adopt(found, command, layout, paths, started)
+
+    source = layout.input / command.job.source.path
+    _check_inputs(command, layout, source)
+    paths.work.mkdir(parents=True, exist_ok=True)
+    work_started = time.monotonic()
+    context = StageContext(command, layout, paths, source, engines, ffmpeg, progress)
+    result = stage.run(context)
+    load_s = sum(context.loads)
+    timings = Timings(
+        load_s=round(load_s, 4),
+        engine_s=round(time.monotonic() - work_started - load_s, 4),
+        total_s=round(time.monotonic() - started, 4),
+    )
+    manifest = StageManifest(
+        job_id=command.job_id,
+        stage=command.stage,
+        part=command.part,
+        key=key,
+        inputs=list(command.inputs.values()),
+        params=params,
+        engine=engine,
+        outputs=result.outputs,
+        facts=result.facts,
+        issues=result.issues,
+        timings=timings,
+        created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+    )
+    reuse.record(layout, command, paths, manifest)
+    return _finished(manifest)
+
+
+def _adopt(
+    found: tuple[StageManifest, JobPaths], command: StageCommand, layout: Layout, paths: JobPaths, started: float
+) -> Finished:
+    theirs, their_paths = found
+    outputs = reuse.adopt(theirs.outputs, their_paths, paths)
+    total_s = round(time.monotonic() - started, 4)
+    manifest = theirs.model_copy(
+        update={
+            "job_id": command.job_id,
+            "inputs": list(command.inputs.values()),
+            "outputs": outputs,
+            "timings": Timings(total_s=total_s),
+            "reused_from": theirs.reused_from or theirs.job_id,
+        }
+    )
+    if their_paths.job_id != command.job_id:
+        reuse.record(layout, command, paths, manifest)
+    return _finished(manifest)
+
+
+def _finished(manifest: StageManifest) -> Finished:
+    return Finished(
+        key=manifest.key,
+        outputs=manifest.outputs,
+        engine=manifest.engine,
+        timings=manifest.timings,
+        issues=manifest.issues,
+        facts=manifest.facts,
+        reused_from=manifest.reused_from,
+    )
+
+
+def _check_inputs(command: StageCommand, layout: Layout, source: Path) -> None:
+    if not source.is_file():
+        raise StageError("source_missing", "the uploaded video is no longer there")
+    for artifact in command.inputs.values():
+        if not (layout.output / artifact.path).is_file():
+            raise StageError("missing_input", f"artifact {artifact.name} is no longer there")

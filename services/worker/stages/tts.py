@@ -1,0 +1,175 @@
+"""The tts stage: every translated line spoken, fitted into its time, and placed on the dialogue track.
+
+Lives here: the stage and its take cache. Does not live here: synthesis (`engines`) and the fit ladder (`dubbing`).
+A line is cached by what decides its sound, so a killed synthesis goes on with the first line that has no take.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from services.worker.dubbing.fit import Placement, Slot, place, plan_rate, plan_slots
+from services.worker.dubbing.place import mix_into, with_edge_fades
+from services.worker.engines.protocols import EngineError, TtsEngine
+from services.worker.engines.registry import Engines, engine_used
+from services.worker.stages.base import Fact, StageContext, StageError, StageResult
+from services.worker.stages.stretch import stretched
+from shared.artifacts import atomic_path, describe
+from shared.commands import StageCommand
+from shared.events.types import EngineUsed, Issue
+from shared.layout import Layout
+from shared.manifests import SpeechManifest, SpokenLine, TranslatedSegment, Translation
+
+SAMPLE_RATE = 48_000
+"""Hz of the dialogue track and of everything after it."""
+
+_COPY_BLOCK = 1 << 20
+
+
+def params(command: StageCommand) -> dict[str, Fact]:
+    return {"tgt_lang": command.job.tgt_lang, "fast": command.job.mode == "low"}
+
+
+def engine(command: StageCommand, engines: Engines) -> EngineUsed:
+    return engine_used(chosen(command, engines))
+
+
+def chosen(command: StageCommand, engines: Engines) -> TtsEngine:
+    """Return the voice engine for this job. Raises EngineError."""
+    return engines.tts(command.job.tgt_lang, fast=command.job.mode == "low", device=command.job.device)
+
+
+@dataclass(frozen=True)
+class Take:
+    """One synthesised line in the owner's cache; `natural_s` is its length in seconds."""
+
+    key: str
+    path: Path
+    natural_s: float
+
+
+class TakeCache:
+    """Takes by what decides their sound: text, voice, rate, engine and weights."""
+
+    def __init__(self, layout: Layout, owner: str, speaker: TtsEngine, language: str) -> None:
+        self._layout = layout
+        self._owner = owner
+        self._speaker = speaker
+        self._language = language
+        self._engine = engine_used(speaker)
+        self.synthesised = 0
+
+    def take(self, text: str, voice: str, rate: float) -> Take:
+        """Return the cached take, or speak it now. Raises EngineError, OSError."""
+        material = [text, self._language, voice, rate, self._engine.name, self._engine.version, self._engine.digest]
+        key = hashlib.sha256(json.dumps(material).encode()).hexdigest()
+        path = self._layout.take(self._owner, key)
+        if not path.exists():
+            samples, sample_rate = self._speaker.synthesize(text, self._language, voice, rate)
+            self.synthesised += 1
+            with atomic_path(path) as temporary:
+                soundfile.write(temporary, samples, sample_rate, subtype="FLOAT")
+        info = soundfile.info(path)
+        return Take(key, path, info.frames / info.samplerate)
+
+
+def run(context: StageContext) -> StageResult:
+    """Raises StageError `nothing_spoken`, EngineError, FfmpegError, OSError."""
+    translation = Translation.model_validate_json(context.input("translation").read_bytes())
+    duration_s = float(context.command.facts["duration_s"])
+    speaker = chosen(context.command, context.engines)
+    context.progress(0.0, "loading the voice")
+    context.load(speaker)
+    language = context.command.job.tgt_lang
+    voice = speaker.default_voice(language)
+    cache = TakeCache(context.layout, context.command.job.owner, speaker, language)
+    slots = plan_slots([(line.start, line.end) for line in translation.segments], duration_s=duration_s)
+
+    lines: list[SpokenLine] = []
+    issues: list[Issue] = []
+    with dialogue_track(context.paths.dialogue, duration_s) as track:
+        for done, (line, slot) in enumerate(zip(translation.segments, slots, strict=True)):
+            context.progress(done / len(slots), f"line {done + 1} of {len(slots)}")
+            try:
+                spoken, cut = speak(context, cache, track, line, slot, voice)
+            except EngineError:
+                issues.append(Issue(code="line_not_spoken", stage="tts", segment=line.index))
+                continue
+            lines.append(spoken)
+            if cut or not spoken.fits:
+                issues.append(Issue(code="line_overruns", stage="tts", segment=line.index))
+    if not lines:
+        raise StageError("nothing_spoken", "no line of the translation could be spoken")
+    manifest = SpeechManifest(sample_rate=SAMPLE_RATE, duration_s=duration_s, voice=voice, lines=lines)
+    manifest.write(context.paths.speech_manifest)
+    outputs = [
+        describe("dialogue", context.paths.dialogue, context.paths.output_root),
+        describe("tts_manifest", context.paths.speech_manifest, context.paths.output_root),
+    ]
+    facts: dict[str, Fact] = {
+        "voice": voice,
+        "lines": len(lines),
+        "takes_synthesised": cache.synthesised,
+        "max_stretch": round(max(line.stretch for line in lines), 3),
+    }
+    return StageResult(outputs, facts, issues)
+
+
+def speak(
+    context: StageContext,
+    cache: TakeCache,
+    track: NDArray[np.float32],
+    line: TranslatedSegment,
+    slot: Slot,
+    voice: str,
+) -> tuple[SpokenLine, bool]:
+    """Put one line on the track; also return whether its end lies beyond the track."""
+    take = cache.take(line.text, voice, 1.0)
+    rate = round(plan_rate(take.natural_s, slot), 3)
+    if rate != 1.0:
+        take = cache.take(line.text, voice, rate)
+    placement: Placement = place(take.natural_s, slot, engine_rate=rate)
+    samples = stretched(context.ffmpeg, take.path, placement.stretch, SAMPLE_RATE)
+    end = placement.start + len(samples) / SAMPLE_RATE
+    left_out = mix_into(track, with_edge_fades(samples, sample_rate=SAMPLE_RATE), round(slot.start * SAMPLE_RATE))
+    spoken = SpokenLine(
+        index=line.index,
+        start=round(placement.start, 3),
+        end=round(end, 3),
+        slot_end=round(placement.slot_end, 3),
+        text=line.text,
+        voice=voice,
+        natural_s=round(take.natural_s, 3),
+        engine_rate=rate,
+        stretch=round(placement.stretch, 4),
+        fits=placement.fits,
+        take=take.key,
+    )
+    return spoken, left_out > 0
+
+
+@contextmanager
+def dialogue_track(target: Path, duration_s: float) -> Iterator[NDArray[np.float32]]:
+    """Yield a silent 48 kHz mono track to mix into, then publish it as a float WAV.
+
+    The track is mapped from a temporary file: a two-hour film's is 1.4 GB and need not fit into memory.
+    """
+    samples = round(duration_s * SAMPLE_RATE)
+    with atomic_path(target) as temporary:
+        raw = temporary.with_suffix(".f32")
+        try:
+            track = np.memmap(raw, dtype=np.float32, mode="w+", shape=(samples,))
+            yield track
+            with soundfile.SoundFile(temporary, "w", SAMPLE_RATE, 1, "FLOAT", format="WAV") as wav:
+                for first in range(0, samples, _COPY_BLOCK):
+                    wav.write(track[first : first + _COPY_BLOCK])
+            del track
+        finally:
+            raw.unlink(missing_ok=True)

@@ -1,0 +1,53 @@
+"""The CloudEvents 1.0 structured JSON envelope that every event type extends.
+
+Lives here: the context attributes. Does not live here: the event types (`shared.events.types`).
+"""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+
+from shared.identity import uuid7
+
+SCHEMA_BASE = "urn:dubline:schema:"
+CONTENT_TYPE = "application/cloudevents+json"
+
+Timestamp = Annotated[
+    datetime,
+    PlainSerializer(lambda t: t.isoformat(timespec="milliseconds").replace("+00:00", "Z"), return_type=str),
+]
+"""UTC, printed with milliseconds, so that equal events are equal bytes."""
+
+
+class Data(BaseModel):
+    """Base of every event payload. Readers ignore unknown members: additive changes are compatible."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Envelope(BaseModel):
+    """CloudEvents context attributes; `Nats-Msg-Id` is `id`, and `subject` is the aggregate's id."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    specversion: Literal["1.0"] = "1.0"
+    id: str = Field(default_factory=uuid7)
+    type: str
+    source: str
+    subject: str
+    time: Timestamp
+    datacontenttype: Literal["application/json"] = "application/json"
+    dataschema: str = ""
+    actor: str
+    correlationid: str
+    causationid: str | None = None
+    traceparent: str | None = None
+
+    def model_post_init(self, _context: object) -> None:
+        if not self.dataschema:
+            object.__setattr__(self, "dataschema", SCHEMA_BASE + self.type)
+
+    def encode(self) -> bytes:
+        """Return the canonical bytes of this event."""
+        return self.model_dump_json(exclude_none=True).encode()

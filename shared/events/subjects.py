@@ -1,0 +1,71 @@
+"""Every stream, subject and consumer name. Nobody else joins these strings.
+
+Lives here: names. Does not live here: stream configuration (`shared.eventlog.streams`).
+"""
+
+from shared.events.types import (
+    JobEvent,
+    Pool,
+    Stage,
+    StageClaimed,
+    StageCompleted,
+    StageEvent,
+    StageFailed,
+    StageReleased,
+)
+
+EVENT_STREAM = "DUB_EVT"
+COMMAND_STREAM = "DUB_CMD"
+
+ALL_EVENTS = "dub.evt.>"
+ALL_COMMANDS = "dub.cmd.>"
+
+WORKERS_DESCRIBE = "dub.ctl.workers.describe"
+"""Request/reply: any worker answers with its `shared.capabilities.Capabilities`."""
+
+
+def pool_consumer(pool: Pool) -> str:
+    """Durable consumer of one worker pool's commands."""
+    return f"cmd_{pool}"
+
+
+def job_filter(job_id: str) -> str:
+    """Every event of one job: the scope of a job transition (E2)."""
+    return f"dub.evt.job.{job_id}.>"
+
+
+def lifecycle_subject(job_id: str) -> str:
+    """Submission, start, control and end of one job."""
+    return f"dub.evt.job.{job_id}.lifecycle"
+
+
+def stage_subject(job_id: str, stage: Stage, part: int = 0) -> str:
+    """Events of one stage: the scope of its fence (E4)."""
+    return f"dub.evt.job.{job_id}.stage.{stage}.{part}"
+
+
+def event_subject(event: JobEvent | StageEvent) -> str:
+    """The subject that this event is stored under."""
+    if isinstance(event, StageClaimed | StageCompleted | StageFailed | StageReleased):
+        return stage_subject(event.subject, event.data.stage, event.data.part)
+    return lifecycle_subject(event.subject)
+
+
+def command_subject(pool: Pool, job_id: str, stage: Stage, part: int = 0) -> str:
+    """One outstanding command per stage: the subject is its own deduplication."""
+    return f"dub.cmd.{pool}.{job_id}.{stage}.{part}"
+
+
+def pool_filter(pool: Pool) -> str:
+    """Every command of one pool."""
+    return f"dub.cmd.{pool}.>"
+
+
+def progress_subject(job_id: str) -> str:
+    """Core NATS, not stored: `shared.telemetry.Progress` of a running stage."""
+    return f"dub.tel.job.{job_id}"
+
+
+def heartbeat_subject(worker: str) -> str:
+    """Core NATS, not stored: `shared.telemetry.Heartbeat` of a worker."""
+    return f"dub.tel.worker.{worker}"

@@ -1,0 +1,208 @@
+"""Every path below the data directory. Nobody else joins these strings.
+
+Lives here: names and the claim of a base directory. Does not live here: file contents (`shared.manifests`).
+"""
+
+import hashlib
+import re
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.artifacts import write_bytes
+from shared.events.types import Stage
+
+STEM_MAX_BYTES = 120
+"""Leaves room for suffixes such as `.pt.dub.mkv` inside the 255 bytes of a file name."""
+
+_UNSAFE = re.compile(r"[^\w\-. ]+", re.UNICODE)
+
+
+def safe_stem(file_name: str) -> str:
+    """Return a directory name made of a user's file name: letters, digits, `-_. `, at most 120 bytes.
+
+    Control, bidirectional and separator characters go; an empty rest becomes `video`.
+    """
+    stem = unicodedata.normalize("NFC", file_name).replace("\\", "/").rsplit("/", 1)[-1]
+    if "." in stem:
+        stem = stem.rsplit(".", 1)[0]
+    stem = "".join(c for c in stem if unicodedata.category(c)[0] != "C")
+    stem = re.sub(r"\s+", " ", _UNSAFE.sub("_", stem)).strip(" ._")
+    return stem.encode()[:STEM_MAX_BYTES].decode(errors="ignore").strip(" ._") or "video"
+
+
+@dataclass(frozen=True)
+class JobPaths:
+    """The paths of one job; `base` is `<output>/<project_subdir?>/<stem>` or the job's own variant of it."""
+
+    output_root: Path
+    job_id: str
+    base: Path
+    stem: str
+
+    @property
+    def manifests(self) -> Path:
+        return self.base / "manifests"
+
+    def stage_manifest(self, stage: Stage) -> Path:
+        return self.manifests / f"{stage}.json"
+
+    @property
+    def job_manifest(self) -> Path:
+        return self.manifests / "job.json"
+
+    @property
+    def work(self) -> Path:
+        return self.base / "work" / self.job_id
+
+    @property
+    def asr_audio(self) -> Path:
+        """16 kHz mono PCM, what recognisers and voice activity detectors want."""
+        return self.work / "audio16k.wav"
+
+    @property
+    def transcript(self) -> Path:
+        return self.work / "transcript.json"
+
+    @property
+    def translation(self) -> Path:
+        return self.work / "translation.json"
+
+    @property
+    def speech_manifest(self) -> Path:
+        return self.work / "tts_manifest.json"
+
+    @property
+    def dialogue(self) -> Path:
+        """48 kHz mono float, the dubbed lines alone, as long as the picture."""
+        return self.work / "dialogue.wav"
+
+    @property
+    def final_mix(self) -> Path:
+        """48 kHz, the original channel layout, ducked original plus dialogue at programme loudness."""
+        return self.work / "final_mix.wav"
+
+    @property
+    def subs(self) -> Path:
+        return self.base / "subs"
+
+    def subtitle(self, language: str, extension: str) -> Path:
+        """`extension` is `srt` or `vtt`."""
+        return self.subs / f"{self.stem}.{language}.{extension}"
+
+    @property
+    def dub_mkv(self) -> Path:
+        return self.base / f"{self.stem}.dub.mkv"
+
+    @property
+    def dub_mp4(self) -> Path:
+        return self.base / f"{self.stem}.dub.mp4"
+
+    @property
+    def logs(self) -> Path:
+        return self.base / "logs"
+
+    def stage_log(self, stage: Stage) -> Path:
+        return self.logs / "stages" / f"{stage}.log"
+
+    @property
+    def ffmpeg_logs(self) -> Path:
+        return self.logs / "ffmpeg"
+
+    def relative(self, path: Path) -> str:
+        """Return `path` relative to the output root, with forward slashes."""
+        return path.relative_to(self.output_root).as_posix()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths of one installation, all below `data`."""
+
+    data: Path
+
+    @property
+    def output(self) -> Path:
+        return self.data / "output"
+
+    @property
+    def input(self) -> Path:
+        return self.data / "input"
+
+    @property
+    def uploads(self) -> Path:
+        return self.input / "uploads"
+
+    def upload_part(self, upload_id: str) -> Path:
+        """A file that is still being received or checked."""
+        return self.uploads / f"{upload_id}.part"
+
+    def upload_file(self, upload_id: str, extension: str) -> Path:
+        """A checked source; the extension tells its container and is not the user's."""
+        return self.uploads / f"{upload_id}.{extension}"
+
+    def upload_intent(self, upload_id: str) -> Path:
+        """What a submission is about to make, so that one cut off by a crash can be settled."""
+        return self.uploads / f"{upload_id}.intent.json"
+
+    @property
+    def state(self) -> Path:
+        return self.output / "_state"
+
+    @property
+    def jobs_db(self) -> Path:
+        return self.state / "jobs.db"
+
+    @property
+    def broker(self) -> Path:
+        return self.data / "broker"
+
+    @property
+    def secrets(self) -> Path:
+        """Credentials of the services, mode 0700."""
+        return self.data / "secrets"
+
+    @property
+    def logs(self) -> Path:
+        return self.data / "logs"
+
+    def pointer(self, job_id: str) -> Path:
+        return self.output / "jobs" / job_id
+
+    def reuse_entry(self, owner: str, key: str) -> Path:
+        """The index of finished stages is private to an owner: jobs of two owners never share artifacts."""
+        scope = hashlib.sha256(owner.encode()).hexdigest()[:16]
+        return self.state / "stages" / scope / key[:2] / f"{key}.json"
+
+    def take(self, owner: str, key: str) -> Path:
+        """One synthesised line; kept across jobs of an owner, so that only new or changed lines are spoken again."""
+        scope = hashlib.sha256(owner.encode()).hexdigest()[:16]
+        return self.state / "takes" / scope / key[:2] / f"{key}.wav"
+
+    def job(self, job_id: str, base_dir: str, stem: str) -> JobPaths:
+        """Return the paths of the job whose submission recorded this `base_dir` (relative to the output root)."""
+        return JobPaths(self.output, job_id, self.output / base_dir, stem)
+
+    def claim_base_dir(self, job_id: str, stem: str, project_subdir: str = "") -> str:
+        """Create the job's base directory and return it relative to the output root.
+
+        The first job with a stem gets `<stem>`; any other gets `<stem>-<end of its id>`: creation is exclusive,
+        so two jobs never share one (predecessor fault B1). Raises OSError (for instance on a full disk).
+        """
+        parent = self.output / project_subdir if project_subdir else self.output
+        parent.mkdir(parents=True, exist_ok=True)
+        base = parent / stem
+        if stem in {"_state", "jobs"}:
+            base = parent / f"{stem}-{job_id[-12:]}"
+        try:
+            base.mkdir()
+        except FileExistsError:
+            base = parent / f"{stem}-{job_id[-12:]}"
+            base.mkdir(exist_ok=True)
+        return base.relative_to(self.output).as_posix()
+
+    def write_pointer(self, job_id: str, base_dir: str, video: str) -> None:
+        """Write the stable pointer `jobs/<job_id>/{target,job_id,video}.txt`. Raises OSError."""
+        pointer = self.pointer(job_id)
+        write_bytes(pointer / "target.txt", f"{self.output / base_dir}\n".encode())
+        write_bytes(pointer / "job_id.txt", f"{job_id}\n".encode())
+        write_bytes(pointer / "video.txt", f"{video}\n".encode())

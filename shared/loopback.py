@@ -1,0 +1,82 @@
+"""Who may talk to a service until accounts exist: this machine, and no web page of another site.
+
+Lives here: the check of a listening address, and the middleware that every HTTP service mounts. A service on loopback
+is reachable by any page that the user opens: requests across sites are refused by `Sec-Fetch-Site` and `Origin` (as in
+Go 1.25's CrossOriginProtection), and names that were re-bound to 127.0.0.1 by the `Host` header.
+"""
+
+from collections.abc import Iterable
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from shared.problems import Problem
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+OWN_SITE = frozenset({"same-origin", "none"})
+"""`none` is a request that the user made, for instance from the address bar."""
+
+
+class NotLoopbackError(Exception):
+    """The service was told to listen where other machines could reach it."""
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host name or address is this machine. A name such as `localhost.evil.org` is not."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def check_listen_address(host: str, *, allow_non_loopback: bool) -> None:
+    """Raise NotLoopbackError if `host` is reachable from other machines and nothing isolates it."""
+    if not (allow_non_loopback or is_loopback(host)):
+        raise NotLoopbackError(
+            f"{host} is not a loopback address, and Dubline has no accounts yet. Use 127.0.0.1, or set "
+            "DUBLINE_ALLOW_NON_LOOPBACK=1 where a container network keeps others out."
+        )
+
+
+def refusal(method: str, headers: Headers, allowed_hosts: frozenset[str]) -> Problem | None:
+    """Return why this request is refused, or None."""
+    host = headers.get("host", "")
+    name = _host_name(host)
+    if not (is_loopback(name) or name in allowed_hosts):
+        detail = "This host name is not served here. Use http://127.0.0.1, or add the name to DUBLINE_ALLOWED_HOSTS."
+        return Problem(403, "host_not_allowed", detail)
+    if method in SAFE_METHODS:
+        return None
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    foreign_site = site is not None and site not in OWN_SITE
+    foreign_origin = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
+    if foreign_site or foreign_origin:
+        return Problem(403, "cross_site_request", "A web page of another site may not change anything here.")
+    return None
+
+
+def _host_name(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+class BrowserGuard:
+    """ASGI middleware around a whole service."""
+
+    def __init__(self, app: ASGIApp, allowed_hosts: Iterable[str] = ()) -> None:
+        self._app = app
+        self._allowed = frozenset(name.lower() for name in allowed_hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            refused = refusal(scope["method"], Headers(scope=scope), self._allowed)
+            if refused is not None:
+                await refused.response()(scope, receive, send)
+                return
+        await self._app(scope, receive, send)

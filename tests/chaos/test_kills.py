@@ -1,0 +1,92 @@
+"""kill -9 of each process in the middle of a job: it still ends DONE, nothing runs twice, projection = log.
+
+Invariants E3, E4, E5 and E6, on real processes with real stages.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nats
+import pytest
+
+from services.library.jobstore.dump import dump
+from services.library.projector import rebuild
+from shared.eventlog.jetstream import JetStreamEventLog
+from shared.eventlog.port import Recorded
+from shared.events.subjects import job_filter
+from shared.events.types import StageClaimed, StageCompleted
+from shared.job.stages import GRAPH
+from tests.system import SAMPLE, System, running_system
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    with running_system(tmp_path_factory.mktemp("chaos")) as running:
+        yield running
+
+
+async def history(system: System, job_id: str) -> list[Recorded]:
+    client = await nats.connect(
+        f"nats://127.0.0.1:{system.broker_port()}", user="reader", password=system.secret("reader"),
+        inbox_prefix=b"_INBOX_reader",
+    )  # fmt: skip
+    try:
+        return await JetStreamEventLog(client).read(job_filter(job_id), limit=1000)
+    finally:
+        await client.close()
+
+
+def another_copy(directory: Path, number: int) -> Path:
+    """The sample with other bytes but the same picture and sound: nothing of an earlier job can be re-used."""
+    copy = directory / f"copy {number}.mp4"
+    copy.write_bytes(SAMPLE.read_bytes() + b"\x00\x00\x00\x0cfree" + number.to_bytes(4, "big"))
+    return copy
+
+
+def outcome_of(records: list[Recorded]) -> tuple[Counter[str], set[str]]:
+    """Return how often each stage completed, and the stages that were claimed after they had completed."""
+    completed: Counter[str] = Counter()
+    run_again: set[str] = set()
+    for record in records:
+        if isinstance(record.event, StageCompleted):
+            completed[record.event.data.stage] += 1
+        if isinstance(record.event, StageClaimed) and completed[record.event.data.stage]:
+            run_again.add(record.event.data.stage)
+    return completed, run_again
+
+
+@pytest.mark.parametrize(("number", "victim"), enumerate(["worker", "scheduler", "library", "nats"]))
+def test_a_killed_process_costs_neither_the_job_nor_a_finished_stage(
+    system: System, tmp_path: Path, number: int, victim: str
+) -> None:
+    job_id = system.submit("pt", another_copy(tmp_path, number))
+    system.until(job_id, lambda job: stage_of(job, "transcribe")["status"] == "claimed")
+    before = system.pid(victim)
+    system.kill(victim)
+    job = system.finished(job_id)
+    assert job["state"] == "DONE", job
+    assert system.pid(victim) != before
+    completed, run_again = outcome_of(asyncio.run(history(system, job_id)))
+    assert completed == Counter(dict.fromkeys(GRAPH, 1))
+    assert run_again == set()
+    assert asyncio.run(rebuilt_equals_live(system, tmp_path / "rebuilt.db"))
+
+
+def stage_of(job: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(stage for stage in job["stages"] if stage["stage"] == name)
+
+
+async def rebuilt_equals_live(system: System, path: Path) -> bool:
+    """E5: the projection equals a rebuild from the log, row by row."""
+    client = await nats.connect(
+        f"nats://127.0.0.1:{system.broker_port()}", user="reader", password=system.secret("reader"),
+        inbox_prefix=b"_INBOX_reader",
+    )  # fmt: skip
+    try:
+        await rebuild(JetStreamEventLog(client), path)
+    finally:
+        await client.close()
+    return dump(path) == dump(system.output / "_state" / "jobs.db")

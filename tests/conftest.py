@@ -1,0 +1,33 @@
+"""Fixtures that more than one kind of test uses."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.broker import Broker, running_broker
+from tests.broker_container import running_broker_container, wanted_in_container
+from tests.docker_engine import NoEngineError, docker_engine
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """One real broker for the session; tests keep apart by job ids."""
+    if wanted_in_container(os.environ):
+        with running_broker_container() as running:
+            yield running
+    else:
+        with running_broker(tmp_path_factory.mktemp("broker")) as running:
+            yield running
+
+
+@pytest.fixture(scope="session")
+def docker_host() -> Iterator[str]:
+    """The DOCKER_HOST of an engine: one that answers, or one started for this session where that is possible."""
+    with contextlib.ExitStack() as running:
+        try:
+            host = running.enter_context(docker_engine(os.environ))
+        except NoEngineError as error:
+            pytest.skip(str(error))
+        yield host

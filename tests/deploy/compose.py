@@ -1,0 +1,121 @@
+"""The system of docker-compose.yml for tests: brought up on its own project name and port, and taken away again.
+
+Lives here: running Compose, and asking over HTTP what a user would. Does not live here: the image (`image`).
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.broker import free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+UP_TIMEOUT_S = 240
+JOB_TIMEOUT_S = 400.0
+TERMINAL = ("DONE", "FAILED", "CANCELED")
+
+
+def compose_binary() -> str:
+    """Return the pinned Compose of this environment, else the one on PATH. Raises FileNotFoundError."""
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
+    found = shutil.which("docker-compose", path=path)
+    if found is None:
+        raise FileNotFoundError("docker-compose is not in this environment: run `make setup`")
+    return found
+
+
+def compose(
+    *arguments: str, timeout_s: float = 60, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run Compose on the project's file with nothing of our environment but PATH and what is given."""
+    return subprocess.run(
+        [compose_binary(), "--file", ROOT / "docker-compose.yml", *arguments],
+        env={"PATH": os.environ.get("PATH", os.defpath), **(environment or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=timeout_s,
+    )
+
+
+def described(**environment: str) -> dict[str, Any]:
+    """Return the project as Compose understands it: anchors, variables and short forms resolved."""
+    done = compose("--profile", "*", "config", "--format", "json", environment=environment)
+    assert done.returncode == 0, done.stderr
+    project: dict[str, Any] = json.loads(done.stdout)
+    return project
+
+
+@dataclass
+class Composition:
+    """A running project."""
+
+    name: str
+    port: int
+    environment: dict[str, str]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def run(self, *arguments: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+        return compose("--project-name", self.name, *arguments, timeout_s=timeout_s, environment=self.environment)
+
+    def python(self, service: str, code: str) -> subprocess.CompletedProcess[str]:
+        """Run code inside a running service."""
+        return self.run("exec", "-T", service, "python", "-c", code)
+
+    def submit(self, video: Path, target: str) -> str:
+        with video.open("rb") as file:
+            form = {"tgt_lang": target}
+            answer = httpx.post(f"{self.url}/api/jobs", data=form, files={"file": (video.name, file)}, timeout=60)
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["id"])
+
+    def finished(self, job_id: str) -> dict[str, Any]:
+        """Poll a job until it ends. Raises TimeoutError with its last state."""
+        deadline = time.monotonic() + JOB_TIMEOUT_S
+        while (job := self.get(f"/api/jobs/{job_id}"))["state"] not in TERMINAL:
+            if time.monotonic() > deadline:
+                raise TimeoutError(json.dumps(job)[:2000])
+            time.sleep(0.5)
+        return job
+
+    def get(self, path: str) -> dict[str, Any]:
+        answer = httpx.get(self.url + path, timeout=10)
+        answer.raise_for_status()
+        body: dict[str, Any] = answer.json()
+        return body
+
+
+@contextlib.contextmanager
+def running_composition(docker_host: str, image: str, models: Path) -> Iterator[Composition]:
+    """Yield the project when all its services are healthy; containers, networks and volumes go afterwards."""
+    port = free_port()
+    environment = {
+        "DOCKER_HOST": docker_host,
+        "DUBLINE_IMAGE": image,
+        "DUBLINE_PORT": str(port),
+        "DUBLINE_MODELS_DIR": str(models),
+        "DUBLINE_HEALTH_INTERVAL": "2s",
+    }
+    composition = Composition(f"dubline-test-{os.getpid()}", port, environment)
+    try:
+        up = composition.run("up", "--detach", "--no-build", "--wait", timeout_s=UP_TIMEOUT_S)
+        if up.returncode:
+            logs = composition.run("logs", "--no-color", "--tail", "20").stdout
+            raise AssertionError(f"{up.stderr[-1500:]}\n{logs[-6000:]}")
+        yield composition
+    finally:
+        down = composition.run("down", "--volumes", "--timeout", "10", timeout_s=120)
+        assert down.returncode == 0, down.stderr

@@ -1,0 +1,46 @@
+"""The whole system in containers, as `docker compose up` gives it to a user."""
+
+import httpx
+import pytest
+
+from tests.deploy.compose import ROOT, Composition
+
+pytestmark = pytest.mark.timeout(1200)
+
+SAMPLE = ROOT / "samples" / "sense-and-sensibility.mp4"
+STAYING = {"broker", "ingest", "scheduler", "worker", "library", "gateway"}
+
+
+def test_every_service_becomes_healthy(composition: Composition):
+    listed = composition.run("ps", "--format", "{{.Service}} {{.Health}}").stdout
+    assert dict(line.split() for line in listed.splitlines()) == dict.fromkeys(STAYING, "healthy")
+
+
+def test_a_video_is_dubbed_through_the_gateway(composition: Composition):
+    job_id = composition.submit(SAMPLE, "pt")
+    job = composition.finished(job_id)
+    assert job["state"] == "DONE", job
+
+    files = composition.get(f"/api/jobs/{job_id}/files")["files"]
+    by_suffix = {
+        suffix: [file for file in files if file["path"].endswith(suffix)] for suffix in (".mkv", ".mp4", ".srt")
+    }
+    assert [len(found) for found in by_suffix.values()] == [1, 1, 2], files
+    for file in files:
+        answer = httpx.get(composition.url + file["url"], timeout=60)
+        assert (answer.status_code, len(answer.content)) == (200, file["size"]), file
+    part = httpx.get(composition.url + by_suffix[".mp4"][0]["url"], headers={"Range": "bytes=4-7"}, timeout=10)
+    assert (part.status_code, part.content) == (206, b"ftyp")
+
+
+@pytest.mark.parametrize("service", ["worker", "ingest", "library", "broker"])
+def test_a_service_that_touches_media_or_the_log_reaches_nothing_outside(composition: Composition, service: str):
+    code = "import socket; socket.create_connection(('192.0.2.1', 9), 5)"
+    done = composition.python(service, code)
+    assert "Network is unreachable" in done.stderr
+
+
+def test_a_service_can_write_nothing_but_its_volumes(composition: Composition):
+    for path in ("/app/x", "/opt/venv/x", "/models/x", "/data/secrets/x"):
+        done = composition.python("worker", f"open({path!r}, 'w')")
+        assert "Read-only file system" in done.stderr, path

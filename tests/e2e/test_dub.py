@@ -1,0 +1,171 @@
+"""The finished dub of the sample: what a viewer sees, hears and reads (issue "A real dub", point 2)."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jiwer
+import numpy as np
+import pytest
+import soundfile
+
+from services.worker.dubbing.captions import parse_srt, parse_vtt
+from services.worker.dubbing.cue_check import violations
+from services.worker.engines.protocols import EngineOptions
+from services.worker.engines.whisper import Whisper
+from shared.ffmpeg import Ffmpeg
+from shared.settings import default_models_dir
+from tests.e2e.conftest import Dub
+from tests.system import SAMPLE
+
+FRAME_S = 1 / 25
+ONSET_TOLERANCE_S = 0.1
+AUDIBLE_DB = -40.0
+
+FFMPEG = Ffmpeg.find()
+
+
+def ffprobe(path: Path, *arguments: str) -> dict[str, Any]:
+    command = [FFMPEG.ffprobe, "-v", "error", "-of", "json", *arguments, path]
+    result: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    return result
+
+
+def streams(path: Path) -> list[dict[str, Any]]:
+    return list(ffprobe(path, "-show_streams")["streams"])
+
+
+def decoded(path: Path, rate: int, *selection: str) -> np.ndarray[Any, np.dtype[np.float32]]:
+    command = [FFMPEG.ffmpeg, "-v", "error", "-i", path, *selection, "-ac", "1", "-ar", str(rate), "-f", "f32le", "-"]
+    return np.frombuffer(subprocess.run(command, capture_output=True, check=True).stdout, np.float32)
+
+
+def packet_hash(path: Path) -> str:
+    command = [FFMPEG.ffmpeg, "-v", "error", "-i", path, "-map", "0:v:0", "-c", "copy", "-f", "streamhash", "-"]
+    return subprocess.run(command, capture_output=True, check=True, text=True).stdout
+
+
+def test_the_job_is_done_and_no_line_was_lost(dub: Dub) -> None:
+    assert [line.index for line in dub.speech.lines] == [segment.index for segment in dub.transcript.segments]
+    assert [issue["code"] for issue in dub.job["issues"]] == []
+
+
+def test_the_recogniser_heard_the_reader(dub: Dub) -> None:
+    reference = SAMPLE.with_suffix(".txt").read_text()
+    heard = " ".join(segment.text for segment in dub.transcript.segments)
+    assert error_rate(reference, heard) <= 0.1
+
+
+def error_rate(reference: str, heard: str) -> float:
+    words = jiwer.Compose([
+        jiwer.ToLowerCase(), jiwer.RemovePunctuation(), jiwer.RemoveMultipleSpaces(), jiwer.Strip(),
+        jiwer.ReduceToListOfListOfWords(),
+    ])  # fmt: skip
+    return float(jiwer.wer(reference, heard, reference_transform=words, hypothesis_transform=words))
+
+
+def test_the_dub_transcribed_back_is_the_translation(dub: Dub) -> None:
+    pcm = decoded(dub.artifact("mux", "dub_mkv"), 16_000, "-map", "0:a:0")
+    heard = Whisper(EngineOptions(default_models_dir())).transcribe(pcm, "pt", lambda _done: None)
+    text = " ".join(segment.text for segment in heard.segments)
+    wanted = " ".join(segment.text for segment in dub.translation.segments)
+    assert error_rate(wanted, text) <= 0.10, (wanted, text)
+
+
+def test_each_line_starts_where_the_original_does(dub: Dub) -> None:
+    """Measured on the dialogue track, not read from the plan."""
+    track, rate = soundfile.read(dub.artifact("tts", "dialogue"), dtype="float32")
+    frame = rate // 100
+    levels = 20 * np.log10(
+        np.sqrt(np.mean(track[: len(track) // frame * frame].reshape(-1, frame) ** 2, axis=1)) + 1e-9
+    )
+    for segment, line in zip(dub.transcript.segments, dub.speech.lines, strict=True):
+        first = round((segment.start - ONSET_TOLERANCE_S) * 100)
+        audible = np.flatnonzero(levels[max(first, 0) : first + 200] > AUDIBLE_DB)
+        onset = (max(first, 0) + audible[0]) / 100
+        assert abs(onset - segment.start) <= ONSET_TOLERANCE_S, (segment.index, onset, segment.start)
+        assert abs(line.start - segment.start) <= ONSET_TOLERANCE_S
+
+
+def test_no_line_is_stretched_beyond_the_limit_or_runs_into_the_next(dub: Dub) -> None:
+    for line in dub.speech.lines:
+        assert 0.85 <= line.stretch <= 1.30
+        assert line.fits
+        assert line.end <= line.slot_end + 0.001
+
+
+def test_loudness_and_true_peak(dub: Dub) -> None:
+    for selection in (("dub_mkv", "0:a:0"), ("dub_mp4", "0:a:0")):
+        path = dub.artifact("mux", selection[0])
+        command = [
+            FFMPEG.ffmpeg,
+            "-nostats",
+            "-i",
+            path,
+            "-map",
+            selection[1],
+            "-af",
+            "ebur128=peak=true",
+            "-f",
+            "null",
+            "-",
+        ]
+        report = subprocess.run(command, capture_output=True, check=True, text=True).stderr.rsplit("Summary:", 1)[1]
+        integrated = float(report.split("I:")[1].split("LUFS")[0])
+        true_peak = float(report.split("Peak:")[1].split("dBFS")[0])
+        assert abs(integrated - -16.0) <= 0.5
+        assert true_peak <= -1.0
+
+
+def test_the_streams_of_the_mkv(dub: Dub) -> None:
+    video, dubbed, original, target, source = streams(dub.artifact("mux", "dub_mkv"))
+    assert (video["codec_type"], video["codec_name"]) == ("video", "h264")
+    for track, language in ((dubbed, "por"), (original, "eng")):
+        assert (track["codec_type"], track["channels"], track["sample_rate"]) == ("audio", 2, "48000")
+        assert track["tags"]["language"] == language
+    assert (dubbed["disposition"]["default"], dubbed["disposition"]["dub"]) == (1, 1)
+    assert (original["disposition"]["default"], original["disposition"]["original"]) == (0, 1)
+    for track, language in ((target, "por"), (source, "eng")):
+        assert (track["codec_name"], track["tags"]["language"]) == ("subrip", language)
+
+
+def test_the_streams_of_the_mp4_play_in_a_browser(dub: Dub) -> None:
+    path = dub.artifact("mux", "dub_mp4")
+    found = streams(path)
+    assert [(s["codec_type"], s["codec_name"]) for s in found[:2]] == [("video", "h264"), ("audio", "aac")]
+    assert found[0]["pix_fmt"] == "yuv420p"
+    assert found[1]["tags"]["language"] == "por"
+    assert path.read_bytes()[:4096].find(b"moov") > 0, "the index must come first, so that playback starts at once"
+
+
+@pytest.mark.parametrize("name", ["dub_mkv", "dub_mp4"])
+def test_the_picture_is_untouched_and_its_length_kept_to_the_frame(dub: Dub, name: str) -> None:
+    path = dub.artifact("mux", name)
+    assert packet_hash(path) == packet_hash(SAMPLE)
+    original, made = (float(ffprobe(p, "-show_format")["format"]["duration"]) for p in (SAMPLE, path))
+    assert abs(original - made) <= FRAME_S
+
+
+@pytest.mark.parametrize(("role", "language"), [("source", "en"), ("target", "pt")])
+def test_subtitles_are_complete_and_obey_the_limits(dub: Dub, role: str, language: str) -> None:
+    srt = parse_srt(dub.artifact("mux", f"subs_{role}_srt").read_text())
+    vtt = parse_vtt(dub.artifact("mux", f"subs_{role}_vtt").read_text())
+    assert violations(srt, language) == []
+    assert [cue.text for cue in srt] == [cue.text for cue in vtt]
+    segments = dub.transcript.segments if role == "source" else dub.translation.segments
+    shown = " ".join(" ".join(cue.text.split()) for cue in srt)
+    assert shown.split() == " ".join(segment.text for segment in segments).split()
+
+
+def test_a_second_dub_of_the_same_video_reuses_every_stage(dub: Dub) -> None:
+    """Through the command that a user types."""
+    done = dub.system.dub(SAMPLE, "--to", "pt")
+    assert done.returncode == 0, done.stderr
+    newest = dub.system.get("/api/jobs?limit=1")["items"][0]
+    assert newest["id"] != dub.id
+    again = Dub(dub.system, dub.system.get(f"/api/jobs/{newest['id']}"))
+    assert again.base != dub.base
+    for stage in ("audio", "transcribe", "translate", "tts", "mix", "mux"):
+        assert again.manifest(stage)["reused_from"] == dub.id
+    assert again.artifact("mux", "dub_mkv").read_bytes() == dub.artifact("mux", "dub_mkv").read_bytes()
