@@ -15,7 +15,7 @@ import structlog
 from services.scheduler.policy import Limits, Plan, Release, ReleaseKey, Transition, plan
 from shared.commands import StageCommand
 from shared.eventlog.port import CommandQueue, ConflictError, EventLog, Expect, LogUnavailableError, Recorded
-from shared.events.subjects import job_filter
+from shared.events.subjects import job_filter, job_of
 from shared.events.types import JobRequeued
 from shared.identity import uuid7
 from shared.job.aggregate import Context, Job, Refusal, decide, evolve
@@ -49,6 +49,8 @@ class Scheduler:
         self._limits = limits
         self._now = now
         self._released: set[ReleaseKey] = set()
+        self._heads: dict[str, int] = {}
+        """Last sequence of each unfinished job's filter: events that do not decode count too (E7)."""
         self._changed = asyncio.Event()
 
     async def run(self) -> None:
@@ -70,11 +72,12 @@ class Scheduler:
             self._changed.set()
 
     async def _apply(self, recorded: Recorded) -> None:
+        job_id = job_of(recorded.subject)
+        self._heads[job_id] = recorded.seq
         if recorded.event is None:
             self.quarantined += 1
             log.error("event_quarantined", seq=recorded.seq, subject=recorded.subject, error=recorded.error)
             return
-        job_id = recorded.event.subject
         job = self.jobs.get(job_id)
         if job is None and isinstance(recorded.event, JobRequeued):
             job = await self._fold(job_id, before=recorded.seq)
@@ -96,6 +99,7 @@ class Scheduler:
             return
         if job.state.terminal:
             self.jobs.pop(job.id, None)
+            self._heads.pop(job.id, None)
             self._released = {key for key in self._released if key[0] != job.id}
         else:
             self.jobs[job.id] = job
@@ -140,10 +144,11 @@ class Scheduler:
             log.warning("transition_refused", job_id=job.id, code=event.code, state=event.state)
             return False
         try:
-            seq = await self._events.append(event, Expect(job_filter(job.id), job.version))
+            seq = await self._events.append(event, Expect(job_filter(job.id), self._heads[job.id]))
         except ConflictError:
             return False
         log.info("job_transition", job_id=job.id, type=event.type, seq=seq)
+        self._heads[job.id] = seq
         self._keep(evolve(job, seq, event))
         self._changed.set()
         return True

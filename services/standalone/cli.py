@@ -30,6 +30,8 @@ from services.standalone.ports import PortInUseError
 from services.standalone.supervisor import StartError, Supervisor
 from services.standalone.system import System, SystemUnavailableError, running
 from services.worker.models.fetch import main as fetch_models
+from services.worker.models.manifest import load_lock
+from services.worker.models.resolver import is_present
 from shared.settings import Settings
 
 REFUSED = 2
@@ -92,6 +94,8 @@ def up(*, quiet: Annotated[bool, typer.Option(help="Print only what goes wrong."
     try:
         with run_state.exclusive(layout):
             say(f"Starting Dubline; data in {layout.data}, logs in {layout.logs}")
+            if missing := [model.id for model in load_lock().models if not is_present(model, settings.models_dir)]:
+                errors.print(f"Without the models {', '.join(missing)} little can be dubbed: `dubline models fetch`.")
             supervisor = Supervisor(make_plan(settings, os.environ), layout, say)
             asyncio.run(supervisor.run())
     except (

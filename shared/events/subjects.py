@@ -34,6 +34,12 @@ def job_filter(job_id: str) -> str:
     return f"dub.evt.job.{job_id}.>"
 
 
+def job_of(subject: str) -> str:
+    """The job that an event subject belongs to; empty for another kind of aggregate."""
+    tokens = subject.split(".")
+    return tokens[3] if tokens[:3] == ["dub", "evt", "job"] and len(tokens) > 3 else ""
+
+
 def lifecycle_subject(job_id: str) -> str:
     """Submission, start, control and end of one job."""
     return f"dub.evt.job.{job_id}.lifecycle"

@@ -54,6 +54,7 @@ ISSUES = {
     "no_subtitles": "A subtitle track is empty",
     "silent_dialogue": "The dubbed voice cannot be heard",
     "sound_beyond_picture": "The original sound is longer than its picture",
+    "subtitle_violation": "A subtitle breaks a rule of readability",
     "translation_empty": "The translation of this line is empty",
     "translation_failed": "This line could not be translated",
     "untranslated_words": "Some words were left untranslated",

@@ -27,6 +27,10 @@ from services.worker.dubbing.reading import (
 MAX_JOIN_GAP_MS = 500
 """Texts further apart than this never share a cue: the later one would be read before it is said."""
 
+MAX_SLIP_MS = 500
+"""How much later than its first word a cue may come, where the one before could not be read otherwise (the BBC's
+guidelines bear 1.5 s)."""
+
 # Costs of the search, in the unit of `cue_tokens`: a broken limit is dearer than any break but one after an article.
 _COST_CUE = 0.6
 _COST_JOIN = 3.0
@@ -42,7 +46,8 @@ _COST_IMBALANCE = 0.5
 def plan_cues(texts: Sequence[SpokenText], *, language: str, duration_s: float) -> list[Cue]:
     """Return the cues of a file, in order, without overlaps, times in whole milliseconds.
 
-    `texts` come in order of start. A cue begins with its first word; it ends with its last one or as much later as its
+    `texts` come in order of start. A cue begins with its first word, or up to MAX_SLIP_MS later
+    where the one before it could not be read otherwise; it ends with its last one or as much later as its
     reader needs and the next cue allows. Texts close to each other share a cue only where they could not be read
     otherwise. Texts that begin together push each other back. `duration_s` is the length of the media.
     Raises ValueError if texts are not in order.
@@ -76,7 +81,7 @@ class _Plan:
         free_from = 0
         for first, last in self._best_spans():
             start = max(self.tokens[first].start, free_from)
-            end = self._end(start, first, last)
+            end = self._readable_end(start, first, last)
             if end < start + MIN_MS:
                 if last == len(self.tokens):
                     start = max(min(start, self.duration_ms - MIN_MS), free_from)
@@ -122,6 +127,15 @@ class _Plan:
         end = min(max(spoken_until, start + reading, start + MIN_MS), room)
         closable = next_start is not None and next_start - end <= CLOSE_GAP_MS
         return room if closable and room <= spoken_until + MAX_LINGER_MS else end
+
+    def _readable_end(self, start: int, first: int, last: int) -> int:
+        """Return the end of a cue; one too fast to be read stays, and holds the next one back for a moment."""
+        end = self._end(start, first, last)
+        if last == len(self.tokens):
+            return end
+        needed = start + math.ceil(self._width(first, last) * 1000 / self.limits.max_cps)
+        latest = min(self.tokens[last].start + MAX_SLIP_MS - MIN_GAP_MS, start + MAX_MS)
+        return max(end, min(needed, latest))
 
     def _cost(self, first: int, last: int) -> float:
         """Price a cue's time: too little to read it, too short or too long to be shown."""

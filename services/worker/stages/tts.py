@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import ffmpeg as graph
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
@@ -20,15 +21,15 @@ from services.worker.dubbing.place import mix_into, with_edge_fades
 from services.worker.engines.protocols import EngineError, TtsEngine
 from services.worker.engines.registry import Engines, engine_used
 from services.worker.stages.base import Fact, StageContext, StageError, StageResult
+from services.worker.stages.media_engine import EXACT, SAMPLE_RATE
 from services.worker.stages.stretch import stretched
 from shared.artifacts import atomic_path, describe
 from shared.commands import StageCommand
 from shared.events.types import EngineUsed, Issue
+from shared.ffmpeg import Ffmpeg
 from shared.layout import Layout
 from shared.manifests import SpeechManifest, SpokenLine, TranslatedSegment, Translation
-
-SAMPLE_RATE = 48_000
-"""Hz of the dialogue track and of everything after it."""
+from shared.media_inputs import FILE
 
 _COPY_BLOCK = 1 << 20
 
@@ -75,7 +76,7 @@ class TakeCache:
             samples, sample_rate = self._speaker.synthesize(text, self._language, voice, rate)
             self.synthesised += 1
             with atomic_path(path) as temporary:
-                soundfile.write(temporary, samples, sample_rate, subtype="FLOAT")
+                soundfile.write(temporary, samples, sample_rate, subtype="PCM_24")  # its float WAVs carry a time
         info = soundfile.info(path)
         return Take(key, path, info.frames / info.samplerate)
 
@@ -94,7 +95,7 @@ def run(context: StageContext) -> StageResult:
 
     lines: list[SpokenLine] = []
     issues: list[Issue] = []
-    with dialogue_track(context.paths.dialogue, duration_s) as track:
+    with dialogue_track(context.ffmpeg, context.paths.dialogue, duration_s) as track:
         for done, (line, slot) in enumerate(zip(translation.segments, slots, strict=True)):
             context.progress(done / len(slots), f"line {done + 1} of {len(slots)}")
             try:
@@ -156,20 +157,29 @@ def speak(
 
 
 @contextmanager
-def dialogue_track(target: Path, duration_s: float) -> Iterator[NDArray[np.float32]]:
+def dialogue_track(ffmpeg: Ffmpeg, target: Path, duration_s: float) -> Iterator[NDArray[np.float32]]:
     """Yield a silent 48 kHz mono track to mix into, then publish it as a float WAV.
 
-    The track is mapped from a temporary file: a two-hour film's is 1.4 GB and need not fit into memory.
+    The track is mapped from a temporary file: a two-hour film's is 1.4 GB and need not fit into memory. ffmpeg writes
+    the WAV because libsndfile puts the time of day into float ones, and the same speech must give the same bytes.
     """
     samples = round(duration_s * SAMPLE_RATE)
     with atomic_path(target) as temporary:
         raw = temporary.with_suffix(".f32")
         try:
-            track = np.memmap(raw, dtype=np.float32, mode="w+", shape=(samples,))
+            track = np.memmap(raw, dtype="<f4", mode="w+", shape=(samples,))
             yield track
-            with soundfile.SoundFile(temporary, "w", SAMPLE_RATE, 1, "FLOAT", format="WAV") as wav:
+            with ffmpeg.writing(wav_arguments(temporary)) as (pipe, _log):
                 for first in range(0, samples, _COPY_BLOCK):
-                    wav.write(track[first : first + _COPY_BLOCK])
+                    pipe.write(track[first : first + _COPY_BLOCK].tobytes())
             del track
         finally:
             raw.unlink(missing_ok=True)
+
+
+def wav_arguments(target: Path) -> list[str]:
+    """Return the arguments that make a bit-exact float WAV of raw mono samples on standard input."""
+    sound = graph.input("pipe:0", f="f32le", ar=SAMPLE_RATE, ac=1)
+    made = graph.output(sound, f"{FILE}{target}", f="wav", rf64="auto", acodec="pcm_f32le", **EXACT)
+    arguments: list[str] = made.get_args()
+    return arguments

@@ -110,3 +110,13 @@ async def test_e7_an_event_that_does_not_decode_blocks_nobody(world: World) -> N
     await world.log.append_raw("dub.evt.job.x.lifecycle", b'{"type": "dubline.job.exploded.v9"}', "weird")
     await world.log.append(submitted(uuid7()))
     assert (await world.command()).command.stage == "audio"
+
+
+async def test_e7_an_undecodable_event_inside_a_job_does_not_stop_that_job(world: World) -> None:
+    job = uuid7()
+    await world.log.append(submitted(job))
+    first = await world.command()
+    await world.log.append_raw(f"dub.evt.job.{job}.review", b"{}", "weird")
+    await world.log.append(failed(job, "audio", retryable=False))
+    await first.ack()
+    await world.until(JobFailed)

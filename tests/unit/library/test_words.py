@@ -1,0 +1,39 @@
+"""How the pages say things."""
+
+import pytest
+
+from services.library.pages import words
+from shared.job.aggregate import JobState, StageStatus
+from shared.job.stages import GRAPH
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (words.clock(24.4), "0:24"),
+        (words.clock(3723), "1:02:03"),
+        (words.clock(None), "0:00"),
+        (words.took(0.04), "0.0 s"),
+        (words.took(9.94), "9.9 s"),
+        (words.took(59.6), "1 min 0 s"),
+        (words.took(79), "1 min 19 s"),
+        (words.took(None), ""),
+        (words.size(812), "812 B"),
+        (words.size(4_200_000), "4.2 MB"),
+        (words.moment("2026-01-02T03:04:05.678Z"), "2 Jan 2026, 03:04 UTC"),
+        (words.moment(None), ""),
+        (words.language("pt"), "Portuguese"),
+        (words.language("auto"), "Detected"),
+        (words.language("tlh"), "tlh"),
+        (words.issue_words("line_overruns"), "The dubbed line is longer than its place"),
+        (words.issue_words("never_seen_before"), "Never seen before"),
+    ],
+)
+def test_words(said: str, expected: str) -> None:
+    assert said == expected
+
+
+def test_every_state_stage_and_status_has_a_name() -> None:
+    assert set(words.STATE_NAMES) == set(JobState)
+    assert set(words.STATUS_NAMES) == set(StageStatus)
+    assert list(words.STAGE_NAMES) == list(GRAPH)
