@@ -26,7 +26,7 @@ $(STAMP): requirements.lock pyproject.toml scripts/make-venv
 models: setup ## fetch and verify the default models (about 300 MB, once)
 	@$(BIN)/dubline models fetch
 
-demo: models ## dub the bundled sample from English into Portuguese
+demo: setup ## dub the bundled sample from English into Portuguese
 	@$(BIN)/dubline demo
 
 up: models ## run the whole system on http://127.0.0.1:8000 until Ctrl-C

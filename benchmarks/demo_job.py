@@ -57,7 +57,7 @@ def _stage(job: dict[str, Any], name: str) -> dict[str, Any]:
 
 def _work_s(job: dict[str, Any], name: str) -> float:
     """The stage's own time, as its child measured it: engine, loading, reading, writing and hashing."""
-    return float(_stage(job, name)["timings"]["total_s"])
+    return float(_stage(job, name)["total_s"])
 
 
 def _overheads_ms(job: dict[str, Any]) -> list[float]:

@@ -1,7 +1,7 @@
 """Make `sense-and-sensibility.mp4`, the bundled sample, from public-domain speech.
 
 Run from the repository's root with the project's environment:
-`python -m samples.make_sample DIR`, where DIR holds the five `sense_and_sensibility_01_austen_64kb-*.wav` of Debian's
+`python -m samples.make_sample DIR`, where DIR holds the `sense_and_sensibility_01_austen_64kb-*.wav` of Debian's
 package pocketsphinx-testdata (`apt-get download pocketsphinx-testdata && dpkg -x *.deb .`) and Debian's
 fonts-dejavu-core is installed. Needs an ffmpeg with libx264 and libass. Nothing at run time needs this script.
 """
@@ -20,7 +20,7 @@ from shared.ffmpeg import Ffmpeg
 
 HERE = Path(__file__).parent
 NAME = "sense-and-sensibility"
-SENTENCES = ("0870", "0880", "0890", "0920", "0930")
+SENTENCES = ("0870", "0880", "0890", "0920")
 """Utterances of chapter 1, in the order in which they are read."""
 RATE = 16_000
 LEAD_IN_S, PAUSE_S, TAIL_S = 0.5, 0.35, 0.8

@@ -57,7 +57,7 @@ class Shown(BaseModel):
 
 
 class StageView(Shown):
-    """One stage of the timeline. `duration_s` is wall time of the last attempt; `engine_s` the engine's own work."""
+    """One stage of the timeline, seconds. `duration_s`: claim to outcome; `total_s`: in the child, with `engine_s`."""
 
     stage: Stage
     status: StageStatus
@@ -67,6 +67,7 @@ class StageView(Shown):
     duration_s: float | None
     load_s: float | None
     engine_s: float | None
+    total_s: float | None
     engine: str | None
     engine_version: str | None
     device: str | None
@@ -210,6 +211,7 @@ def _view_stage(name: Stage, stage: StageState) -> StageView:
         duration_s=_seconds(stage.started_at, stage.ended_at),
         load_s=timings.load_s if timings else None,
         engine_s=timings.engine_s if timings else None,
+        total_s=timings.total_s if timings else None,
         engine=engine.name if engine else None,
         engine_version=engine.version if engine else None,
         device=engine.device if engine else None,

@@ -9,17 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import nats
 import pytest
 
 from services.library.jobstore.dump import dump
 from services.library.projector import rebuild
-from shared.eventlog.jetstream import JetStreamEventLog
 from shared.eventlog.port import Recorded
 from shared.events.subjects import job_filter
 from shared.events.types import StageClaimed, StageCompleted
 from shared.job.stages import GRAPH
-from tests.system import SAMPLE, System, running_system
+from tests.dubbing_system import System, another_copy, running_system
 
 
 @pytest.fixture(scope="module")
@@ -28,22 +26,29 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         yield running
 
 
+@pytest.mark.parametrize(("number", "victim"), enumerate(["worker", "scheduler", "library", "nats"]))
+def test_a_killed_process_costs_neither_the_job_nor_a_finished_stage(
+    system: System, tmp_path: Path, number: int, victim: str
+) -> None:
+    job_id = system.submit("pt", another_copy(tmp_path, number))
+    system.until(job_id, lambda job: stage_of(job, "transcribe")["status"] == "claimed")
+    killed = system.standalone.kill(victim)
+    job = system.finished(job_id)
+    assert job["state"] == "DONE", job
+    system.standalone.wait_restarted(victim, killed)
+    completed, run_again = outcome_of(asyncio.run(history(system, job_id)))
+    assert completed == Counter(dict.fromkeys(GRAPH, 1))
+    assert run_again == set()
+    assert asyncio.run(rebuilt_equals_live(system, tmp_path / "rebuilt.db"))
+
+
+def stage_of(job: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(stage for stage in job["stages"] if stage["stage"] == name)
+
+
 async def history(system: System, job_id: str) -> list[Recorded]:
-    client = await nats.connect(
-        f"nats://127.0.0.1:{system.broker_port()}", user="reader", password=system.secret("reader"),
-        inbox_prefix=b"_INBOX_reader",
-    )  # fmt: skip
-    try:
-        return await JetStreamEventLog(client).read(job_filter(job_id), limit=1000)
-    finally:
-        await client.close()
-
-
-def another_copy(directory: Path, number: int) -> Path:
-    """The sample with other bytes but the same picture and sound: nothing of an earlier job can be re-used."""
-    copy = directory / f"copy {number}.mp4"
-    copy.write_bytes(SAMPLE.read_bytes() + b"\x00\x00\x00\x0cfree" + number.to_bytes(4, "big"))
-    return copy
+    async with system.event_log() as log:
+        return await log.read(job_filter(job_id), limit=1000)
 
 
 def outcome_of(records: list[Recorded]) -> tuple[Counter[str], set[str]]:
@@ -58,35 +63,8 @@ def outcome_of(records: list[Recorded]) -> tuple[Counter[str], set[str]]:
     return completed, run_again
 
 
-@pytest.mark.parametrize(("number", "victim"), enumerate(["worker", "scheduler", "library", "nats"]))
-def test_a_killed_process_costs_neither_the_job_nor_a_finished_stage(
-    system: System, tmp_path: Path, number: int, victim: str
-) -> None:
-    job_id = system.submit("pt", another_copy(tmp_path, number))
-    system.until(job_id, lambda job: stage_of(job, "transcribe")["status"] == "claimed")
-    before = system.pid(victim)
-    system.kill(victim)
-    job = system.finished(job_id)
-    assert job["state"] == "DONE", job
-    assert system.pid(victim) != before
-    completed, run_again = outcome_of(asyncio.run(history(system, job_id)))
-    assert completed == Counter(dict.fromkeys(GRAPH, 1))
-    assert run_again == set()
-    assert asyncio.run(rebuilt_equals_live(system, tmp_path / "rebuilt.db"))
-
-
-def stage_of(job: dict[str, Any], name: str) -> dict[str, Any]:
-    return next(stage for stage in job["stages"] if stage["stage"] == name)
-
-
 async def rebuilt_equals_live(system: System, path: Path) -> bool:
     """E5: the projection equals a rebuild from the log, row by row."""
-    client = await nats.connect(
-        f"nats://127.0.0.1:{system.broker_port()}", user="reader", password=system.secret("reader"),
-        inbox_prefix=b"_INBOX_reader",
-    )  # fmt: skip
-    try:
-        await rebuild(JetStreamEventLog(client), path)
-    finally:
-        await client.close()
+    async with system.event_log() as log:
+        await rebuild(log, path)
     return dump(path) == dump(system.output / "_state" / "jobs.db")

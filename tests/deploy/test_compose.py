@@ -1,5 +1,7 @@
 """The whole system in containers, as `docker compose up` gives it to a user."""
 
+import hashlib
+
 import httpx
 import pytest
 
@@ -28,16 +30,9 @@ def test_a_video_is_dubbed_through_the_gateway(composition: Composition):
     assert [len(found) for found in by_suffix.values()] == [1, 1, 2], files
     for file in files:
         answer = httpx.get(composition.url + file["url"], timeout=60)
-        assert (answer.status_code, len(answer.content)) == (200, file["size"]), file
+        assert (answer.status_code, hashlib.sha256(answer.content).hexdigest()) == (200, file["sha256"]), file
     part = httpx.get(composition.url + by_suffix[".mp4"][0]["url"], headers={"Range": "bytes=4-7"}, timeout=10)
     assert (part.status_code, part.content) == (206, b"ftyp")
-
-
-@pytest.mark.parametrize("service", ["worker", "ingest", "library", "broker"])
-def test_a_service_that_touches_media_or_the_log_reaches_nothing_outside(composition: Composition, service: str):
-    code = "import socket; socket.create_connection(('192.0.2.1', 9), 5)"
-    done = composition.python(service, code)
-    assert "Network is unreachable" in done.stderr
 
 
 def test_a_service_can_write_nothing_but_its_volumes(composition: Composition):

@@ -10,7 +10,7 @@ import pytest
 
 from shared.artifacts import Artifact
 from shared.manifests import SpeechManifest, Transcript, Translation
-from tests.system import System, running_system
+from tests.dubbing_system import System, running_system
 
 
 @dataclass(frozen=True)

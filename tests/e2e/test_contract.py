@@ -22,9 +22,9 @@ GRAPH = ["audio", "transcribe", "translate", "tts", "mix", "mux"]
 async def read_only_history(dub: Dub) -> list[tuple[int, dict[str, Any]]]:
     """docs/events.md, and nothing of Dubline: a stock client with the read-only credentials."""
     client = await nats.connect(
-        f"nats://127.0.0.1:{dub.system.broker_port()}",
+        f"nats://127.0.0.1:{dub.system.broker_port}",
         user="reader",
-        password=dub.system.secret("reader"),
+        password=dub.system.reader_password,
         inbox_prefix=b"_INBOX_reader",
     )
     try:
@@ -62,7 +62,7 @@ async def test_the_pages_own_example_runs(dub: Dub) -> None:
     assert code
     namespace: dict[str, Any] = {}
     exec(compile(code[1], "docs/events.md", "exec"), namespace)
-    follow = namespace["follow"](dub.system.broker_port(), dub.system.secret("reader"), dub.id)
+    follow = namespace["follow"](dub.system.broker_port, dub.system.reader_password, dub.id)
     await asyncio.wait_for(follow, 20)
 
 
@@ -86,7 +86,7 @@ async def test_the_read_only_account_cannot_write(dub: Dub) -> None:
         errors.append(str(error))
 
     client = await nats.connect(
-        f"nats://127.0.0.1:{dub.system.broker_port()}", user="reader", password=dub.system.secret("reader"),
+        f"nats://127.0.0.1:{dub.system.broker_port}", user="reader", password=dub.system.reader_password,
         inbox_prefix=b"_INBOX_reader", error_cb=on_error,
     )  # fmt: skip
     with pytest.raises(NatsError):

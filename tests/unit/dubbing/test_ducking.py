@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.worker.dubbing.ducking import gain_envelope, merge_spans
+from services.worker.dubbing.ducking import DEPTH_DB, gain_envelope, merge_spans
 
 RATE = 1_000
 """A low sample rate: sample indices read as milliseconds."""
@@ -13,7 +13,7 @@ RATE = 1_000
 
 def test_the_shape_of_one_duck() -> None:
     gain = gain_envelope([(2.0, 3.0)], 0, 5 * RATE, sample_rate=RATE)
-    low = 10 ** (-15 / 20)
+    low = 10 ** (DEPTH_DB / 20)
     assert gain.dtype == np.float32
     assert gain[:1851] == pytest.approx(1.0)
     assert gain[1900:3001] == pytest.approx(low)
@@ -24,7 +24,7 @@ def test_the_shape_of_one_duck() -> None:
 
 def test_the_bed_does_not_pump_between_two_sentences() -> None:
     gain = gain_envelope([(1.0, 2.0), (2.55, 3.0)], 0, 4 * RATE, sample_rate=RATE)
-    assert gain[1000:3000] == pytest.approx(10 ** (-15 / 20))
+    assert gain[1000:3000] == pytest.approx(10 ** (DEPTH_DB / 20))
 
 
 def test_the_bed_comes_back_in_a_real_pause() -> None:
@@ -33,7 +33,7 @@ def test_the_bed_comes_back_in_a_real_pause() -> None:
 
 
 def test_speech_at_the_very_start_is_ducked_from_the_first_sample() -> None:
-    assert gain_envelope([(0.0, 1.0)], 0, 1, sample_rate=RATE)[0] == pytest.approx(10 ** (-15 / 20))
+    assert gain_envelope([(0.0, 1.0)], 0, 1, sample_rate=RATE)[0] == pytest.approx(10 ** (DEPTH_DB / 20))
 
 
 def test_without_speech_nothing_is_ducked() -> None:
@@ -68,7 +68,7 @@ def test_the_envelope_does_not_depend_on_the_blocks(shape: list[tuple[float, flo
 @given(spans)
 def test_the_gain_stays_between_depth_and_one_and_is_down_under_all_speech(shape: list[tuple[float, float]]) -> None:
     gain = gain_envelope(shape, 0, 14 * RATE, sample_rate=RATE)
-    low = 10 ** (-15 / 20)
+    low = 10 ** (DEPTH_DB / 20)
     assert gain.min() >= low - 1e-6
     assert gain.max() <= 1.0
     for start, end in shape:
