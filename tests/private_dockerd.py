@@ -4,7 +4,7 @@ Lives here: starting Debian's `dockerd` beside whatever else the machine runs, a
 Does not live here: whether to (`tests.docker_engine`).
 
 The data root is kept between runs, so that a second run re-uses the layers of the first; everything else is new each
-time. Only one run at a time uses it: the next one waits.
+time. Only one run at a time uses it: the next one waits, and gives up after a while.
 """
 
 import contextlib
@@ -21,11 +21,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import docker
 import requests
 
 START_S = 60.0
+LOCK_S = 180.0
 MINIMUM_API = "1.41"
 """Debian's engine 20.10."""
 
@@ -82,7 +84,7 @@ def running_dockerd(root: Path) -> Iterator[str]:
     """Yield the DOCKER_HOST of an engine that keeps its images below `root`. Raises DockerdError, OSError."""
     root.mkdir(parents=True, exist_ok=True)
     with (root / "lock").open("w") as lock, contextlib.ExitStack() as undo:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        _lock(lock, root)
         network = Network.now()
         # Unix sockets have short names, and pytest's own directories do not.
         run_dir = Path(tempfile.mkdtemp(prefix="dubline-dockerd-"))
@@ -103,6 +105,19 @@ def running_dockerd(root: Path) -> Iterator[str]:
         undo.callback(_stop, daemon)
         _wait_until_it_answers(daemon, host, log)
         yield host
+
+
+def _lock(lock: IO[str], root: Path) -> None:
+    deadline = time.monotonic() + LOCK_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise DockerdError(f"another test run has kept {root} for {LOCK_S:.0f} s") from None
+            time.sleep(0.5)
+        else:
+            return
 
 
 def answers(host: str, timeout_s: float = 5.0) -> str | None:

@@ -26,7 +26,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         yield running
 
 
-@pytest.mark.parametrize(("number", "victim"), enumerate(["worker", "scheduler", "library", "nats"]))
+@pytest.mark.parametrize(("number", "victim"), list(enumerate(["worker", "scheduler", "library", "nats"])))
 def test_a_killed_process_costs_neither_the_job_nor_a_finished_stage(
     system: System, tmp_path: Path, number: int, victim: str
 ) -> None:
