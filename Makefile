@@ -12,7 +12,7 @@ export PIP_NO_INPUT := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models demo up test lint bench doctor lock clean
+.PHONY: help setup models demo up test coqui lint bench doctor schemas lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -33,7 +33,12 @@ up: models ## run the whole system on http://127.0.0.1:8000 until Ctrl-C
 	@$(BIN)/dubline up
 
 test: models ## run every test
+	@VENV="$(VENV)" sh scripts/test-tools
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+coqui: ## run the tests of the optional Coqui engine in an environment of its own (about 8 GB)
+	@VENV=.venv-coqui LOCK=requirements-coqui.lock sh scripts/make-venv
+	@.venv-coqui/bin/python -m pytest tests/integration/engines/test_coqui.py
 
 lint: setup ## check format, style, types, imports and the house rules
 	@$(BIN)/ruff check
@@ -48,9 +53,12 @@ bench: models ## measure, print a table, write build/bench.json
 doctor: setup ## say what is usable here, what is missing, and what to do
 	@$(BIN)/dubline doctor
 
+schemas: setup ## publish the schemas of events and files anew; refuses a breaking change
+	@$(BIN)/python -m shared.events.schemas docs
+
 lock: setup ## resolve the requirements anew and write the lock files
 	@VENV="$(VENV)" sh scripts/lock
 
 clean: ## remove the environment, build output and caches; data and models stay
-	rm -rf "$(VENV)" build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
+	rm -rf "$(VENV)" .venv-coqui build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

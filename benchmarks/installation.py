@@ -4,6 +4,7 @@ Lives here: starting it, submitting, waiting. Does not live here: any figure.
 """
 
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,19 +15,25 @@ from typing import Any
 import httpx
 
 from services.standalone import system
+from shared.layout import Layout
 from shared.settings import Settings
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "sense-and-sensibility.mp4"
 JOB_TIMEOUT_S = 300.0
-POLL_S = 0.02
+POLL_S = 0.1
 TERMINAL = ("DONE", "FAILED", "CANCELED")
 
 
 @dataclass(frozen=True)
 class Installation:
-    """A running system by its address."""
+    """A running system by its address and its files."""
 
     url: str
+    layout: Layout
+
+    def forget_takes(self) -> None:
+        """Empty the cache of spoken lines."""
+        shutil.rmtree(self.layout.takes, ignore_errors=True)
 
     def submit(self, video: Path) -> str:
         """Submit a video, English to Portuguese, and return the job's id. Raises httpx.HTTPError."""
@@ -54,8 +61,9 @@ def installed(directory: Path) -> Iterator[Installation]:
     """Yield a system on a data directory of its own; the environment's other settings apply."""
     os.environ["DUBLINE_DATA_DIR"] = str(directory / "data")
     os.environ.pop("DUBLINE_URL", None)
-    with system.running(Settings(), print) as url:
-        yield Installation(url)
+    settings = Settings()
+    with system.running(settings, print) as running:
+        yield Installation(running.url, settings.layout)
 
 
 def variant(directory: Path, number: int) -> Path:

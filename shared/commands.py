@@ -27,5 +27,6 @@ class StageCommand(BaseModel):
     """Outputs of the stages that this one depends on, by artifact name."""
     facts: dict[str, str | int | float | bool]
     """Facts of those stages, flat (for instance `language` from transcribe)."""
+    correlationid: str
     causationid: str
     traceparent: str | None = None

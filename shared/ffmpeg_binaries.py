@@ -45,7 +45,7 @@ def find_binary(name: str, environ: Mapping[str, str]) -> Path:
     except ModuleNotFoundError:
         path = shutil.which(name, path=environ.get("PATH"))
         if path is None:
-            hint = "install Debian's ffmpeg, or the environment of the lock file (`make env`)"
+            hint = "install Debian's ffmpeg, or the environment of the lock file (`make setup`)"
             raise FfmpegMissingError(f"no {name}: {hint}, or set {variable}") from None
         return Path(path).resolve()
     return _executable(Path(getattr(package, f"get_{name}_path")()))

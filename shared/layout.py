@@ -173,10 +173,15 @@ class Layout:
         scope = hashlib.sha256(owner.encode()).hexdigest()[:16]
         return self.state / "stages" / scope / key[:2] / f"{key}.json"
 
+    @property
+    def takes(self) -> Path:
+        """The cache of spoken lines; may be emptied at any time."""
+        return self.state / "takes"
+
     def take(self, owner: str, key: str) -> Path:
         """One synthesised line; kept across jobs of an owner, so that only new or changed lines are spoken again."""
         scope = hashlib.sha256(owner.encode()).hexdigest()[:16]
-        return self.state / "takes" / scope / key[:2] / f"{key}.wav"
+        return self.takes / scope / key[:2] / f"{key}.wav"
 
     def job(self, job_id: str, base_dir: str, stem: str) -> JobPaths:
         """Return the paths of the job whose submission recorded this `base_dir` (relative to the output root)."""

@@ -9,6 +9,7 @@ import pytest
 from tests.broker import Broker, running_broker
 from tests.broker_container import running_broker_container, wanted_in_container
 from tests.docker_engine import NoEngineError, docker_engine
+from tests.dubbed_sample import dub, system  # noqa: F401 -- fixtures
 
 
 @pytest.fixture(scope="session")

@@ -78,7 +78,8 @@ def failed(job_id: str, stage: Stage, attempt: int = 1, *, retryable: bool = Tru
 def command(job_id: str, stage: Stage = "audio", attempt: int = 1, **changes: Any) -> StageCommand:
     fields: dict[str, Any] = {
         "id": f"{job_id}.1.{stage}.{attempt}", "job_id": job_id, "run": 1, "stage": stage, "attempt": attempt,
-        "pool": "cpu", "expected": 0, "job": submitted_data(), "inputs": {}, "facts": {}, "causationid": uuid7(),
+        "pool": "cpu", "expected": 0, "job": submitted_data(), "inputs": {}, "facts": {},
+        "correlationid": job_id, "causationid": uuid7(),
     }  # fmt: skip
     return StageCommand(**(fields | changes))
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import uvicorn
+import uvloop
 from nats.aio.msg import Msg
 from pydantic import ValidationError
 
@@ -60,4 +61,4 @@ async def serve() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve())
+    uvloop.run(serve())

@@ -179,5 +179,6 @@ def command_for(job: Job, release: Release) -> StageCommand:
         job=job.submitted,
         inputs=job.outputs_of(needs),
         facts=job.facts_of(needs),
+        correlationid=job.submitted_event_id,
         causationid=next((c for c in reversed(causes) if c), None) or job.submitted_event_id,
     )

@@ -20,8 +20,9 @@ INTERNAL_PORTS = ("nats", "nats_monitor", "ingest", "library", "scheduler")
 """Chosen free at each start unless DUBLINE_<NAME>_PORT fixes one."""
 
 STOP_GRACE_S = 5.0
-WORKER_GRACE_S = 10.0
-"""What a worker leaves unfinished after that is taken up again at the next start, by its stage key."""
+WORKER_DRAIN_S = 5.0
+"""How long a worker may go on with its stage when the system stops, unless DRAIN_TIMEOUT_SEC says otherwise: a person at a
+terminal waits for it. It then hands the stage back, which is taken up at the next start."""
 
 
 class ConfigurationError(RuntimeError):
@@ -106,6 +107,7 @@ def make_plan(settings: Settings, environ: Mapping[str, str]) -> Plan:
         return Service(name, module(f"services.{name}"), as_user(name), ready, chosen[name])
 
     url = f"http://{ports.LOOPBACK}:{settings.port}"
+    drain_s = settings.drain_timeout_s if "DRAIN_TIMEOUT_SEC" in environ else WORKER_DRAIN_S
     return Plan(
         broker=Service(
             "nats",
@@ -123,9 +125,9 @@ def make_plan(settings: Settings, environ: Mapping[str, str]) -> Plan:
             Service(
                 "worker",
                 module("services.worker"),
-                as_user("worker"),
+                as_user("worker") | {"DRAIN_TIMEOUT_SEC": str(drain_s)},
                 f"http://{address['ingest']}/api/languages",  # answered only when a worker described itself
-                stop_grace_s=WORKER_GRACE_S,
+                stop_grace_s=drain_s + STOP_GRACE_S,
             ),
         ),
         gateway=Service(

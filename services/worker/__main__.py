@@ -6,6 +6,8 @@ Lives here: wiring. SIGTERM drains: no new fetch, finish or hand back, exit 0.
 import asyncio
 import signal
 
+import uvloop
+
 from services.worker.capabilities import describe
 from services.worker.engines.protocols import EngineOptions
 from services.worker.engines.registry import Engines
@@ -34,4 +36,4 @@ async def serve() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve())
+    uvloop.run(serve())

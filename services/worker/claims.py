@@ -43,7 +43,7 @@ def attributes(command: StageCommand, worker: str, causationid: str) -> dict[str
         "subject": command.job_id,
         "time": datetime.now(UTC),
         "actor": worker,
-        "correlationid": command.job_id,
+        "correlationid": command.correlationid,
         "causationid": causationid,
         "traceparent": command.traceparent,
     }

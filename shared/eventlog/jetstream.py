@@ -184,11 +184,8 @@ class JetStreamDelivery:
         await self._message.in_progress()
 
     async def ack(self) -> None:
-        try:
-            await self._message.ack_sync(timeout=ANSWER_TIMEOUT_S)
-        except NatsTimeout:
-            # The event is what commits (E4); an unacknowledged command comes again and finds its stage finished.
-            log.warning("ack_unconfirmed", job_id=self.command.job_id, stage=self.command.stage)
+        # Not waited for: the event is what commits (E4), and a command whose ack was lost comes again and is dropped.
+        await self._message.ack()
 
     async def nak(self, delay_s: float = 0.0) -> None:
         await self._message.nak(delay=delay_s or None)

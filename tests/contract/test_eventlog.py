@@ -148,7 +148,7 @@ async def test_an_acknowledged_command_is_gone_and_may_be_queued_again(queue: Co
     assert delivery.command.job_id == job
     await delivery.ack()
     assert await queue.next("cpu", 0.2) is None
-    assert await queue.publish(command(job, attempt=2))
+    assert await queue.publish(command(job, attempt=2, id=uuid7()))
 
 
 async def test_a_silent_worker_loses_its_command_and_a_beating_one_does_not(queue: CommandQueue) -> None:

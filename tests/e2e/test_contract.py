@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 
-from tests.e2e.conftest import Dub
+from tests.dubbed_sample import Dub
 
 ROOT = Path(__file__).parents[2]
 GRAPH = ["audio", "transcribe", "translate", "tts", "mix", "mux"]
@@ -70,6 +70,13 @@ async def test_every_event_of_a_real_run_validates_against_its_published_schema(
     for _, event in await read_only_history(dub):
         schema = json.loads((ROOT / "docs" / "schemas" / f"{event['type']}.json").read_text())
         Draft202012Validator(schema).validate(event)
+
+
+async def test_all_events_of_a_job_belong_together_and_name_their_cause(dub: Dub) -> None:
+    events = [event for _, event in await read_only_history(dub)]
+    assert {event["correlationid"] for event in events} == {events[0]["id"]}
+    ids = {event["id"] for event in events}
+    assert all(event["causationid"] in ids for event in events if ".stage." in event["type"])
 
 
 @pytest.mark.parametrize("manifest", ["job", *GRAPH])

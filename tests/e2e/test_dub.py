@@ -19,8 +19,8 @@ from services.worker.engines.protocols import EngineOptions
 from services.worker.engines.whisper import Whisper
 from shared.ffmpeg import Ffmpeg
 from shared.settings import default_models_dir
+from tests.dubbed_sample import Dub
 from tests.dubbing_system import SAMPLE
-from tests.e2e.conftest import Dub
 
 FRAME_S = 1 / 25
 ONSET_TOLERANCE_S = 0.1

@@ -129,6 +129,9 @@ async def _part(service: Service) -> AsyncIterator[Part]:
     part = await asyncio.to_thread(Part, settings.layout, settings.max_upload_bytes, settings.min_free_bytes)
     try:
         yield part
+    except asyncio.CancelledError:
+        part.discard()  # the service is stopping: a thread might not be waited for any more
+        raise
     finally:
         await asyncio.to_thread(part.discard)
 

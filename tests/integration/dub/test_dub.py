@@ -282,7 +282,9 @@ def test_a_server_that_is_no_address_is_exit_code_2(
 
 @contextmanager
 def own_process(system: System, path: Path) -> Iterator[subprocess.Popen[str]]:
-    program = "import sys\nfrom pathlib import Path\nfrom services.standalone.dub import dub\n"
+    program = "import signal, sys\nfrom pathlib import Path\nfrom services.standalone.dub import dub\n"
+    # A shell's background job ignores Ctrl-C, and so would we.
+    program += "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     program += "sys.exit(dub(sys.argv[1], Path(sys.argv[2]), target='pt'))"
     process = subprocess.Popen(
         [sys.executable, "-P", "-c", program, system.url, path],

@@ -1,0 +1,79 @@
+"""The pages in a real browser: Debian's Chromium, driven over its own protocol.
+
+A person drops a video, sees it move through its stages, plays and seeks the result.
+"""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.dubbed_sample import Dub
+from tests.dubbing_system import System, another_copy
+
+CHROMIUM = shutil.which("chromium")
+JOB_TIMEOUT_MS = 240_000
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian: apt-get install chromium)")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        # No sandbox: tests may run as root, and the only pages opened are ours.
+        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A page that fails its test on any script error or blocked resource."""
+    opened = browser.new_page()
+    problems: list[str] = []
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    opened.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    yield opened
+    opened.close()
+    assert problems == []
+
+
+def test_the_result_plays_and_seeks_with_subtitles(page: Page, dub: Dub) -> None:
+    page.goto(f"{dub.system.url}/ui/jobs/{dub.id}")
+    video = page.locator("video")
+    expect(video).to_be_visible()
+    state = video.evaluate(
+        """async (video) => {
+            video.muted = true;
+            await video.play();
+            await new Promise((resolve) => video.addEventListener('timeupdate', resolve, {once: true}));
+            video.pause();
+            video.currentTime = 9;
+            await new Promise((resolve) => video.addEventListener('seeked', resolve, {once: true}));
+            return {time: video.currentTime, duration: video.duration, tracks: video.textTracks.length};
+        }"""
+    )
+    assert state == {"time": 9, "duration": pytest.approx(23.8, abs=0.1), "tracks": 2}
+    for stage in ("Extract audio", "Transcribe", "Translate", "Speak", "Mix", "Write video"):
+        expect(page.get_by_text(stage, exact=True)).to_be_visible()
+    expect(page.get_by_text("Done").first).to_be_visible()
+
+
+def test_a_dropped_video_is_dubbed_before_the_users_eyes(page: Page, system: System, dub: Dub, tmp_path: Path) -> None:
+    page.goto(system.url)
+    page.locator("input[type=file]").set_input_files(another_copy(tmp_path, 77))
+    page.locator("select[name=tgt_lang]").select_option("pt")
+    page.get_by_role("button", name="Dub it").click()
+    page.wait_for_url("**/ui/jobs/**", timeout=30_000)
+    expect(page.get_by_text("Running").first).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("Done").first).to_be_visible(timeout=JOB_TIMEOUT_MS)
+    expect(page.locator("video")).to_be_visible(timeout=30_000)
+
+
+def test_the_list_fits_a_small_phone(page: Page, system: System, dub: Dub) -> None:
+    page.set_viewport_size({"width": 320, "height": 640})
+    page.goto(system.url)
+    expect(page.get_by_text(str(dub.job["title"])).first).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
