@@ -21,8 +21,8 @@ INTERNAL_PORTS = ("nats", "nats_monitor", "ingest", "library", "scheduler")
 
 STOP_GRACE_S = 5.0
 WORKER_DRAIN_S = 5.0
-"""How long a worker may go on with its stage when the system stops, unless DRAIN_TIMEOUT_SEC says otherwise: a person at a
-terminal waits for it. It then hands the stage back, which is taken up at the next start."""
+"""How long a worker may go on with its stage when the system stops, unless DRAIN_TIMEOUT_SEC says otherwise: a person
+waits for it. It then hands the stage back, which is taken up at the next start."""
 
 
 class ConfigurationError(RuntimeError):

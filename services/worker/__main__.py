@@ -32,7 +32,8 @@ async def serve() -> None:
     try:
         await worker.run()
     finally:
-        await client.drain()
+        await client.flush()  # acknowledgements are not waited for
+        await client.close()
 
 
 if __name__ == "__main__":

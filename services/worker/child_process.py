@@ -15,6 +15,8 @@ from shared.commands import StageCommand
 
 LINE_LIMIT = 4 * 1024 * 1024
 CHILD_MODULE = "services.worker.child"
+CHILD_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Idle threads of an engine sleep instead of spinning: after a stage the processors belong to what comes next."""
 
 
 class ChildProcess:
@@ -37,6 +39,7 @@ class ChildProcess:
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,
             limit=LINE_LIMIT,
+            env={**os.environ, **CHILD_ENVIRONMENT},
         )
 
     async def run(self, command: StageCommand, on_progress: Callable[[Progressed], None]) -> Finished | Failed:

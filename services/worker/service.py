@@ -97,12 +97,12 @@ class Worker:
     async def _handle(self, delivery: Delivery) -> None:
         command = delivery.command
         bound = log.bind(job_id=command.job_id, stage=command.stage, attempt=command.attempt)
+        settings = self._settings
         try:
             if not await job_runs(self._events, command.job_id):
                 bound.info("command_dropped", reason="the job does not run")
                 await delivery.ack()
                 return
-            settings = self._settings
             claimed = await claim(self._events, command, settings.worker_id, platform.node(), settings.worker_pool)
         except LogUnavailableError:
             bound.warning("claim_unavailable")

@@ -42,7 +42,7 @@ APPEND_DEADLINE_S = 10.0
 READ_DEADLINE_S = 10.0
 POLL_S = 1.0
 """A follower that lost its wake-up (a broker restart) looks again this often."""
-STORE_LAG_S = (0.0, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.05)
+STORE_LAG_S = (0.0, *[0.0005] * 6, 0.001, 0.002, 0.004, 0.008, 0.016, 0.05)
 """The wake-up is the published message itself, which the broker may hand out before it is fsynced and readable."""
 
 _PASSING = (NatsTimeout, NoRespondersError, NoStreamResponseError, ServiceUnavailableError, OutboundBufferLimitError)

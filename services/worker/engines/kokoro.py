@@ -25,6 +25,8 @@ ESPEAK_PATH_MAX = 140
 """espeak-ng keeps its data path in 160 bytes, its own file names included."""
 BRITISH = "b"
 """First letter of the British voices."""
+NO_SPINNING = ("session.intra_op.allow_spinning", "0")
+"""Idle threads sleep: by default they spin for a while after each run and slow down what comes next."""
 QUIET_ORT = 3
 """onnxruntime's severity "error"."""
 
@@ -102,6 +104,7 @@ class Kokoro:
         session_options = onnxruntime.SessionOptions()
         session_options.intra_op_num_threads = self._options.cpu_threads
         session_options.inter_op_num_threads = 1
+        session_options.add_session_config_entry(*NO_SPINNING)
         session_options.log_severity_level = QUIET_ORT
         session = onnxruntime.InferenceSession(
             str(directory / "model.onnx"), session_options, providers=["CPUExecutionProvider"]
