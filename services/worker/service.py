@@ -200,7 +200,10 @@ class Worker:
         envelope = attributes(command, self._settings.worker_id, claimed.claimed_id)
         identity = {"stage": command.stage, "part": command.part, "attempt": command.attempt}
         if outcome is None:
-            return StageReleased(**envelope, data=StageReleasedData(**identity, reason="the worker stopped"))
+            return StageReleased(
+                **envelope,
+                data=StageReleasedData(**identity, reason="stopped: the job was cancelled, or the worker ends"),
+            )
         if isinstance(outcome, Failed):
             return StageFailed(**envelope, data=StageFailedData(**identity, **outcome.model_dump(exclude={"kind"})))
         fields = outcome.model_dump(exclude={"kind", "loaded_engines"})
