@@ -25,7 +25,11 @@ MIN_CONTRAST_DB = 15.0
 """Speech that stands out less than this over its surroundings (music, crowd) has no onset that energy can show."""
 ABOVE_FLOOR_DB = 9.0
 BELOW_PEAK_DB = 35.0
-"""Sound counts as speech above both floor + ABOVE_FLOOR_DB and peak - BELOW_PEAK_DB (for digital silence)."""
+"""Sound counts as speech above both floor + ABOVE_FLOOR_DB and peak - BELOW_PEAK_DB."""
+DIGITAL_SILENCE_DB = -90.0
+"""Below the last bit of 16-bit audio: an edit, not the room. It says nothing about the noise around speech."""
+ROOM_CONTRAST_DB = 25.0
+"""What is left without digital silence is the room only if speech stands out of it by so much; else it is speech."""
 MIN_SILENCE_FRAMES = 10
 """0.1 s: the closure of a plosive is shorter, a pause between sentences longer."""
 MIN_SPEECH_FRAMES = 6
@@ -92,8 +96,8 @@ def _edges(levels: NDArray[np.float64], segment: Segment) -> _Edges | None:
     within = levels[max(_frame(segment.start), 0) : max(_frame(segment.end), 0)]
     if not within.size:
         return None
-    floor = float(np.percentile(around, FLOOR_PERCENTILE))
     peak = float(np.percentile(within, PEAK_PERCENTILE))
+    floor = _floor(around, peak)
     if peak - floor < MIN_CONTRAST_DB:
         return None
     loud = around > max(floor + ABOVE_FLOOR_DB, peak - BELOW_PEAK_DB)
@@ -109,6 +113,16 @@ def _edges(levels: NDArray[np.float64], segment: Segment) -> _Edges | None:
         silence_before=begins - np.concatenate(([0], ends[:-1])),
         silence_after=np.concatenate((begins[1:], [len(around)])) - ends,
     )
+
+
+def _floor(around: NDArray[np.float64], peak: float) -> float:
+    """Return the level of the noise around a line, in dB of full scale."""
+    room = around[around > DIGITAL_SILENCE_DB]
+    if room.size:
+        floor = float(np.percentile(room, FLOOR_PERCENTILE))
+        if peak - floor >= ROOM_CONTRAST_DB:
+            return floor
+    return float(np.percentile(around, FLOOR_PERCENTILE))
 
 
 def _nearest(

@@ -43,6 +43,14 @@ def test_digital_silence_is_a_floor_too() -> None:
     assert moved.start == pytest.approx(2.0, abs=0.02)
 
 
+def test_an_edit_from_digital_silence_to_room_noise_is_no_onset() -> None:
+    """Spliced recordings: the room begins before the reader does."""
+    spliced = recording((2.0, 4.0), noise=5e-3)
+    spliced[: round(1.75 * SAMPLE_RATE)] = 0.0
+    (moved,) = refine_onsets([line(1.76, 3.9)], spliced)
+    assert moved.start == pytest.approx(2.0, abs=0.02)
+
+
 def test_the_pause_inside_a_plosive_is_no_onset() -> None:
     (moved,) = refine_onsets([line(2.2, 3.9)], recording((2.0, 2.2), (2.25, 4.0)))
     assert moved.start == pytest.approx(2.0, abs=0.02)
