@@ -28,6 +28,7 @@ from shared.settings import Settings
 
 MINIMUM_PYTHON = (3, 11)
 COMMAND_TIMEOUT_S = 10.0
+FEW_LANGUAGES = 8
 GIGA = 1e9
 MEGA = 1e6
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
@@ -151,8 +152,16 @@ def _served(kind: str, told: Capabilities) -> Finding:
 
 
 def _pairs(told: Capabilities) -> Finding:
-    pairs = ", ".join(f"{pair.source} → {pair.target}" for pair in told.pairs)
-    return Finding("language pairs", bool(pairs), required=True, detail=pairs or "none can be dubbed", remedy=FETCH)
+    sources: dict[str, list[str]] = {}
+    for pair in told.pairs:
+        sources.setdefault(pair.target, []).append(pair.source)
+    detail = "; ".join(f"into {target}: from {_some(found)}" for target, found in sorted(sources.items()))
+    return Finding("language pairs", bool(detail), required=True, detail=detail or "none can be dubbed", remedy=FETCH)
+
+
+def _some(languages: list[str]) -> str:
+    """Name a few languages, count many: the recogniser alone knows about a hundred."""
+    return ", ".join(languages) if len(languages) <= FEW_LANGUAGES else f"{len(languages)} languages"
 
 
 def _disk(settings: Settings) -> Finding:
