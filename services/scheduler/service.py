@@ -73,7 +73,8 @@ class Scheduler:
 
     async def _apply(self, recorded: Recorded) -> None:
         job_id = job_of(recorded.subject)
-        self._heads[job_id] = recorded.seq
+        if job_id in self.jobs:
+            self._heads[job_id] = recorded.seq
         if recorded.event is None:
             self.quarantined += 1
             log.error("event_quarantined", seq=recorded.seq, subject=recorded.subject, error=recorded.error)
@@ -82,6 +83,8 @@ class Scheduler:
         if job is None and isinstance(recorded.event, JobRequeued):
             job = await self._fold(job_id, before=recorded.seq)
         self._keep(evolve(job, recorded.seq, recorded.event))
+        if job_id in self.jobs:  # it may only now have come into memory
+            self._heads[job_id] = recorded.seq
 
     async def _fold(self, job_id: str, before: int) -> Job | None:
         job: Job | None = None

@@ -25,7 +25,8 @@ class World:
 
     def start(self) -> None:
         limits = Limits(retry_base_s=0.01, retry_cap_s=0.01)
-        self.task = asyncio.create_task(Scheduler(self.log, self.queue, limits).run())
+        self.scheduler = Scheduler(self.log, self.queue, limits)
+        self.task = asyncio.create_task(self.scheduler.run())
 
     async def crash(self) -> None:
         assert self.task
@@ -120,3 +121,19 @@ async def test_e7_an_undecodable_event_inside_a_job_does_not_stop_that_job(world
     await world.log.append(failed(job, "audio", retryable=False))
     await first.ack()
     await world.until(JobFailed)
+
+
+async def test_nothing_of_a_finished_job_stays_in_memory_whatever_comes_after_it(world: World) -> None:
+    job = uuid7()
+    await world.log.append(submitted(job))
+    await world.command()
+    await world.log.append(failed(job, "audio", retryable=False))
+    await world.until(JobFailed)
+    last = await world.log.append(claimed(job, "audio"))  # a zombie's late word
+    for _ in range(500):
+        if world.scheduler.head >= last:
+            break
+        await asyncio.sleep(0.01)
+    assert world.scheduler.head >= last
+    assert job not in world.scheduler.jobs
+    assert job not in world.scheduler._heads
