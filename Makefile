@@ -12,7 +12,7 @@ export PIP_NO_INPUT := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models demo up test coqui lint bench doctor schemas lock clean
+.PHONY: help setup models demo up test chaos coqui lint bench doctor schemas lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,10 @@ up: models ## run the whole system on http://127.0.0.1:8000 until Ctrl-C
 test: models ## run every test
 	@VENV="$(VENV)" sh scripts/test-tools
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+chaos: models ## shoot at real processes for 7 minutes: 200 faults, then proof (docs/chaos.md)
+	@CHAOS_SECONDS="$${CHAOS_SECONDS:-420}" CHAOS_FAULTS="$${CHAOS_FAULTS:-200}" \
+	  $(BIN)/python -m pytest tests/chaos/test_chaos.py --durations=0 $(PYTEST_ARGS)
 
 coqui: ## run the tests of the optional Coqui engine in an environment of its own (about 8 GB)
 	@VENV=.venv-coqui LOCK=requirements-coqui.lock sh scripts/make-venv

@@ -4,6 +4,7 @@ Lives here: the row, printing and writing. Does not live here: any measurement.
 """
 
 import json
+import math
 import operator
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
@@ -34,6 +35,12 @@ def meets(value: float, goal: str) -> bool:
     """Return whether a value meets a goal like "<= 10". Raises KeyError, ValueError for any other form."""
     comparison, limit = goal.split()
     return _COMPARE[comparison](value, float(limit))
+
+
+def percentile(values: Iterable[float], share: float) -> float:
+    """Return the smallest value that at least this share (0..1) of them does not exceed. Raises IndexError on none."""
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
 def show(rows: Iterable[Row]) -> None:

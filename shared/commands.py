@@ -3,10 +3,11 @@
 Lives here: the message. It carries all that a worker needs, so that a claim costs no replay of the job.
 """
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from shared.artifacts import Artifact
-from shared.events.types import JobSubmittedData, Pool, Stage
+from shared.events.names import Mode, Pool, Stage
+from shared.events.types import JobSubmittedData, Value
 
 
 class StageCommand(BaseModel):
@@ -22,10 +23,20 @@ class StageCommand(BaseModel):
     attempt: int
     pool: Pool
     expected: int
+    version: int = 0
+    """Last sequence of any event of the job when this was sent: a claim that expects it needs no read before."""
+    mode: Mode = "medium"
+    settings: dict[str, Value] = Field(default_factory=dict)
+    """The job's effective settings (`shared.job.modes`), made smaller for this attempt after running out of memory."""
+    avoid: list[str] = Field(default_factory=list)
+    """Engines whose circuit breaker is open: the next one runs instead, unless there is none."""
+    timeout_s: float = 1200.0
+    budget_s: float | None = None
+    """Longer than this is flagged on the stage, not stopped."""
     job: JobSubmittedData
     inputs: dict[str, Artifact]
     """Outputs of the stages that this one depends on, by artifact name."""
-    facts: dict[str, str | int | float | bool]
+    facts: dict[str, Value]
     """Facts of those stages, flat (for instance `language` from transcribe)."""
     correlationid: str
     causationid: str

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.artifacts import write_bytes
-from shared.events.types import Stage
+from shared.events.names import Stage
 
 STEM_MAX_BYTES = 120
 """Leaves room for suffixes such as `.pt.dub.mkv` inside the 255 bytes of a file name."""
@@ -147,6 +147,16 @@ class Layout:
     @property
     def state(self) -> Path:
         return self.output / "_state"
+
+    @property
+    def scheduler_snapshot(self) -> Path:
+        """What the scheduler folded from the log, up to a sequence: losing it costs a longer start."""
+        return self.state / "scheduler.json"
+
+    @property
+    def in_flight(self) -> Path:
+        """Journals of the files that workers have not published yet."""
+        return self.state / "in_flight"
 
     @property
     def jobs_db(self) -> Path:

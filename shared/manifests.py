@@ -10,7 +10,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from shared.artifacts import Artifact, write_bytes
-from shared.events.types import EngineUsed, Issue, Stage, Timings
+from shared.events.names import Stage
+from shared.events.types import EngineUsed, Issue, Timings
 
 
 class Manifest(BaseModel):

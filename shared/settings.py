@@ -40,13 +40,10 @@ class Settings(BaseSettings):
     log_level: str = Field("INFO", validation_alias="LOG_LEVEL")
     ack_wait_s: float = 15.0
     """A worker that is silent for so long loses its command to another one."""
-    max_concurrency_global: int = Field(2, validation_alias="MAX_CONCURRENCY_GLOBAL")
-    retry_max: int = Field(3, validation_alias="RETRY_MAX")
-    retry_base_s: float = Field(0.5, validation_alias="RETRY_BASE_SEC")
-    retry_cap_s: float = Field(8.0, validation_alias="RETRY_CAP_SEC")
     max_upload_mb: int = Field(2048, validation_alias="MAX_UPLOAD_MB")
     max_video_min: int = Field(120, validation_alias="MAX_VIDEO_MIN")
-    min_free_gb: float = Field(1.0, validation_alias="MIN_FREE_GB")
+    min_free_gb: float = Field(10.0, validation_alias="MIN_FREE_GB")
+    """Below this uploads are refused and jobs wait."""
     drain_timeout_s: float = Field(120.0, validation_alias="DRAIN_TIMEOUT_SEC")
 
     @cached_property

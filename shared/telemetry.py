@@ -10,7 +10,9 @@ import sys
 import structlog
 from pydantic import BaseModel, ConfigDict
 
-from shared.events.types import Stage
+from shared.events.names import Pool, Stage
+
+HEARTBEAT_S = 5.0
 
 
 class Progress(BaseModel):
@@ -26,16 +28,23 @@ class Progress(BaseModel):
 
 
 class Heartbeat(BaseModel):
-    """A worker's sign of life; `job_id` and `stage` are what it holds, if anything."""
+    """A worker's sign of life, every `HEARTBEAT_S`; `job_id` and `stage` are what it holds, if anything."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     worker: str
     host: str
-    pool: str
+    pool: Pool
+    device: str = "cpu"
+    """Where its engines compute, by probe: `cpu` or `cuda`."""
     job_id: str | None = None
     stage: Stage | None = None
     loaded_engines: list[str] = []
+    engines: list[str] = []
+    """Every usable engine, as `kind:name`."""
+    models: list[str] = []
+    """Ids of the models whose weights are here."""
+    draining: bool = False
 
 
 def configure_logging(service: str, level: str = "INFO") -> None:

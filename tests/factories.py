@@ -6,13 +6,13 @@ from typing import Any
 from shared.artifacts import Artifact
 from shared.commands import StageCommand
 from shared.events import types
+from shared.events.names import Stage
 from shared.events.types import (
     AudioTrack,
     EngineUsed,
     JobSubmitted,
     JobSubmittedData,
     SourceMedia,
-    Stage,
     StageClaimed,
     StageClaimedData,
     StageCompleted,

@@ -12,12 +12,13 @@ from fastapi.responses import JSONResponse
 
 from services.ingest.bus import Bus, unavailable
 from services.ingest.intents import sweep_for_ever
-from services.ingest.routes import control, health, jobs, languages
+from services.ingest.metrics import IngestMetrics
+from services.ingest.routes import control, health, jobs, languages, runtime
 from services.ingest.routes.context import Service
 from services.ingest.settings import IngestSettings
 from services.ingest.submission import Submissions
 from services.ingest.workers import Workers
-from shared import problems
+from shared import metrics, problems, tracing
 from shared.eventlog.port import LogUnavailableError
 from shared.loopback import BrowserGuard
 
@@ -26,10 +27,12 @@ def create_app(settings: IngestSettings) -> FastAPI:
     """Return the application. It starts, and refuses writes, while the broker is away."""
     bus = Bus(settings)
     workers = Workers(bus)
-    service = Service(settings, bus, workers, Submissions(settings, bus, workers))
+    measured = IngestMetrics(settings.layout, lambda: bus.connected)
+    service = Service(settings, bus, workers, Submissions(settings, bus, workers, measured))
 
     @asynccontextmanager
     async def lifetime(_app: FastAPI) -> AsyncIterator[None]:
+        tracing.configure("ingest")
         tasks = [asyncio.create_task(bus.connect()), asyncio.create_task(sweep_for_ever(settings.layout, bus))]
         yield
         for task in tasks:
@@ -37,6 +40,7 @@ def create_app(settings: IngestSettings) -> FastAPI:
             with suppress(asyncio.CancelledError):
                 await task
         await bus.close()
+        await asyncio.to_thread(tracing.shutdown)
 
     app = FastAPI(
         title="Dubline ingest",
@@ -50,8 +54,9 @@ def create_app(settings: IngestSettings) -> FastAPI:
     app.add_middleware(BrowserGuard, allowed_hosts=settings.allowed_host_names)
     problems.install(app)
     app.add_exception_handler(LogUnavailableError, _log_unavailable)
-    for group in (jobs, control, languages, health):
+    for group in (jobs, control, languages, runtime, health):
         app.include_router(group.router)
+    metrics.install(app, measured.registry)
     return app
 
 

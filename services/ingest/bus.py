@@ -1,7 +1,7 @@
 """Ingest's connection to the broker.
 
 Lives here: connecting in the background, so that health checks and refusals are answered while the broker is down,
-and asking many. Does not live here: the log itself (`shared.eventlog`).
+asking and telling others. Does not live here: the log itself (`shared.eventlog`).
 """
 
 import contextlib
@@ -9,6 +9,7 @@ import contextlib
 import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeout
 
 from shared.eventlog.connection import BrokerTooOldError, connect
@@ -58,6 +59,11 @@ class Bus:
     def connected(self) -> bool:
         return self._client is not None and self._client.is_connected
 
+    def _connected(self) -> Client:
+        if self._client is None or not self.connected:
+            raise LogUnavailableError("not connected to the broker")
+        return self._client
+
     @property
     def log(self) -> EventLog:
         """The event log. Raises LogUnavailableError at once while there is no connection: a publish would only wait."""
@@ -65,18 +71,38 @@ class Bus:
             raise LogUnavailableError("not connected to the broker")
         return self._log
 
+    async def ask(self, subject: str, payload: bytes, timeout_s: float) -> bytes | None:
+        """Return the first answer to a request; None if nobody listens, or nobody answers in time.
+
+        Raises LogUnavailableError.
+        """
+        try:
+            return (await self._connected().request(subject, payload, timeout=timeout_s)).data
+        except (NatsTimeout, NoRespondersError):
+            return None
+        except NatsError as error:
+            raise LogUnavailableError("the broker did not answer") from error
+
+    async def tell(self, subject: str, payload: bytes) -> None:
+        """Publish what nobody stores. Raises LogUnavailableError."""
+        client = self._connected()
+        try:
+            await client.publish(subject, payload)
+            await client.flush()
+        except (NatsError, NatsTimeout) as error:
+            raise LogUnavailableError("the broker did not answer") from error
+
     async def ask_all(self, subject: str, first_s: float, more_s: float) -> list[bytes]:
         """Return every answer to an empty request: the first within `first_s` seconds, others `more_s` apart.
 
         Raises LogUnavailableError.
         """
-        if self._client is None or not self.connected:
-            raise LogUnavailableError("not connected to the broker")
-        inbox = self._client.new_inbox()
-        answers = await self._client.subscribe(inbox)
+        client = self._connected()
+        inbox = client.new_inbox()
+        answers = await client.subscribe(inbox)
         found: list[bytes] = []
         try:
-            await self._client.publish(subject, b"", reply=inbox)
+            await client.publish(subject, b"", reply=inbox)
             while True:
                 message = await answers.next_msg(more_s if found else first_s)
                 if message.headers and message.headers.get("Status") == NO_RESPONDERS:

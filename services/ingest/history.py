@@ -8,14 +8,33 @@ from datetime import UTC, datetime
 
 from shared.eventlog.port import ConflictError, EventLog, Expect
 from shared.events.subjects import job_filter
-from shared.events.types import JobSubmitted
+from shared.events.types import JobEvent, JobSubmitted
 from shared.identity import uuid7
-from shared.job.aggregate import Command, Context, Job, Refusal, decide, evolve
+from shared.job.aggregate import Job, evolve
+from shared.job.transitions import (
+    Cancel,
+    Command,
+    Context,
+    Pause,
+    Refusal,
+    Reprioritize,
+    Requeue,
+    Resume,
+    decide,
+)
 from shared.problems import Problem
 
 SOURCE = "urn:dubline:ingest"
 TRIES = 8
 """A running job gets a few events a second at most; so many conflicts in a row mean that something else is wrong."""
+
+_ASKED: dict[type[Command], str] = {
+    Pause: "paused",
+    Resume: "resumed",
+    Cancel: "cancelled",
+    Requeue: "run again",
+    Reprioritize: "given another priority",
+}
 
 _JOB_ID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 
@@ -53,11 +72,9 @@ async def transition(log: EventLog, job_id: str, command: Command, actor: str, t
     for _ in range(TRIES):
         job, head = await load(log, job_id)
         context = Context(event_id, datetime.now(UTC), SOURCE, actor, traceparent=traceparent)
-        event = decide(job, command, context)
+        event = _decided(job, command, context)
         if isinstance(event, Refusal):
-            verb = type(command).__name__.lower()
-            detail = f"A job in state {event.state} cannot {verb}."
-            raise Problem(409, event.code, detail, state=event.state)
+            raise Problem(409, event.code, _why_not(job, command), state=event.state)
         try:
             seq = await log.append(event, Expect(job_filter(job_id), head))
         except ConflictError:
@@ -66,3 +83,15 @@ async def transition(log: EventLog, job_id: str, command: Command, actor: str, t
         assert after is not None
         return after
     raise Problem(409, "too_busy", "The job changes too fast. Try again.")
+
+
+def _decided(job: Job, command: Command, context: Context) -> JobEvent | Refusal:
+    if isinstance(command, Requeue) and not job.state.terminal:
+        return Refusal("illegal_transition", job.state)  # a running job is handed back by the scheduler only
+    return decide(job, command, context)
+
+
+def _why_not(job: Job, command: Command) -> str:
+    if isinstance(command, Pause) and job.pause_requested:
+        return "The job was asked to pause already: it will when its stage has ended."
+    return f"A job in state {job.state} cannot be {_ASKED[type(command)]}."

@@ -6,7 +6,7 @@ themselves (`fields`, `languages`, `media`) and the cleaning up (`intents`).
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,14 +15,17 @@ import structlog
 from starlette.requests import ClientDisconnect
 
 from services.ingest import intents, media
+from services.ingest.admission import check_admission
 from services.ingest.bus import Bus
 from services.ingest.fields import Submission, fingerprint
 from services.ingest.history import SOURCE, load, submission_of
 from services.ingest.intents import Intent
 from services.ingest.languages import check_pair, pairs_of
+from services.ingest.metrics import IngestMetrics
 from services.ingest.settings import IngestSettings
 from services.ingest.storage import Part, disk_errors
 from services.ingest.workers import Workers
+from shared import tracing
 from shared.eventlog.port import ConflictError, Expect, LogUnavailableError
 from shared.events.subjects import job_filter
 from shared.events.types import JobSubmitted, JobSubmittedData, SourceMedia
@@ -31,6 +34,7 @@ from shared.job.aggregate import JobState
 from shared.layout import safe_stem
 from shared.media_check import CheckedMedia
 from shared.problems import Problem
+from shared.runtime_state import AdmitRequest
 
 CHECKS_AT_ONCE = 2
 """Each media check may decode a file; more of them at once only slow each other and the stages down."""
@@ -62,8 +66,9 @@ class Accepted:
 class Submissions:
     """Makes jobs, one call each."""
 
-    def __init__(self, settings: IngestSettings, bus: Bus, workers: Workers) -> None:
+    def __init__(self, settings: IngestSettings, bus: Bus, workers: Workers, metrics: IngestMetrics) -> None:
         self._settings = settings
+        self._metrics = metrics
         self._layout = settings.layout
         self._bus = bus
         self._workers = workers
@@ -85,9 +90,16 @@ class Submissions:
         """Check the received file and append the job. On any refusal nothing of it is left but `part`, the caller's.
 
         `gone` returns when the client has left, which ends the check, but not an append that has begun.
-        Raises Problem 409, 422, 503, 507, starlette's ClientDisconnect, and LogUnavailableError; after the latter the
-        sweep settles what is left.
+        Raises Problem 409, 422, 429, 503, 507, starlette's ClientDisconnect, and LogUnavailableError; after the
+        latter the sweep settles what is left.
         """
+        with self._metrics.submission(part.size) as ending, tracing.span("submit", asked.traceparent) as span:
+            accepted = await self._submit(replace(asked, traceparent=span.traceparent), part, gone)
+            span.set(job_id=accepted.job_id, state=accepted.state.value)
+            ending.result = "accepted" if accepted.created else "repeated"
+            return accepted
+
+    async def _submit(self, asked: Request, part: Part, gone: Callable[[], Awaitable[None]]) -> Accepted:
         if found := await self.earlier(asked):
             return found
         check_pair(pairs_of(await self._workers.known()), asked.fields.src_lang, asked.fields.tgt_lang)
@@ -112,6 +124,13 @@ class Submissions:
         key = asked.fields.idempotency_key
         job_id = derived_job_id(LOCAL_OWNER, key) if key else uuid7()
         events = self._bus.log  # before anything is made
+        wanted = AdmitRequest(owner=LOCAL_OWNER, job_id=job_id, bytes=part.size, duration_s=checked.duration_s)
+        try:
+            await check_admission(self._bus, wanted)
+        except Problem:
+            if found := await self.earlier(asked):  # it was this very job, sent twice, that took the last place
+                return found
+            raise
         stem = safe_stem(asked.title)
         intent = await asyncio.to_thread(self._prepare, job_id, stem, asked.title, part, checked.container)
         event = self._event(asked, intent, part, checked, stem)
@@ -166,6 +185,9 @@ class Submissions:
             tgt_lang=fields.tgt_lang,
             mode=fields.mode,
             device=fields.device,
+            priority=fields.priority,
+            degrade=fields.degrade,
+            overrides=fields.overrides,
             body_fingerprint=fingerprint(fields, asked.content, asked.title),
         )
         event_id = uuid7()

@@ -10,9 +10,10 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
 from services.library.library import Library
+from services.library.metrics import LibraryMetrics
 from services.library.pages import routes as pages
 from services.library.routes import events, files, health, jobs
-from shared import problems
+from shared import metrics, problems
 from shared.loopback import BrowserGuard
 
 STATIC = Path(__file__).parent / "pages" / "static"
@@ -26,5 +27,7 @@ def create_app(library: Library, allowed_hosts: Iterable[str] = ()) -> FastAPI:
     problems.install(app)
     for router in (jobs.router, files.router, events.router, health.router, pages.router):
         app.include_router(router)
+    measured = LibraryMetrics(library)
+    metrics.install(app, measured.registry, measured.refresh)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     return app

@@ -15,6 +15,7 @@ import orjson
 from services.library.live import LiveProgress
 from services.library.view import DOING, job_progress
 from shared.eventlog.port import Recorded
+from shared.events.runtime import SchedulerEvent
 from shared.events.types import JobCanceled, JobCompleted, JobFailed, JobRequeued
 from shared.job.aggregate import JobState, StageStatus
 from shared.telemetry import Progress
@@ -33,8 +34,11 @@ class Frame:
 
 
 def frame(recorded: Recorded) -> Frame | None:
-    """Return the SSE frame of an event: its id is the sequence, its data the CloudEvent. None if undecodable."""
-    if recorded.event is None:
+    """Return the SSE frame of an event: its id is the sequence, its data the CloudEvent.
+
+    None for one that does not decode, and for what schedulers tell only each other.
+    """
+    if recorded.event is None or isinstance(recorded.event, SchedulerEvent):
         return None
     wire = b"id: %d\ndata: %b\n\n" % (recorded.seq, recorded.event.encode())
     return Frame(recorded.seq, recorded.event.subject, wire)

@@ -43,7 +43,7 @@ def build(job: Job, layout: Layout) -> JobManifest:
             owner_id=submitted.owner,
             created_at=_TIMESTAMP.dump_python(job.created_at),
             updated_at=_TIMESTAMP.dump_python(job.updated_at),
-            mode=submitted.mode,
+            mode=job.mode,
             device=submitted.device,
             src_lang=submitted.src_lang,
             tgt_lang=submitted.tgt_lang,

@@ -14,6 +14,7 @@ from services.library.jobstore.schema import JOBS_PROJECTION
 from services.library.jobstore.store import Cursor, JobStore
 from services.library.view import view_job
 from shared.eventlog.port import Recorded
+from shared.events.subjects import job_of
 from shared.job.aggregate import Job, evolve
 
 FOLDED_JOBS = 4096
@@ -45,6 +46,11 @@ def step(job: Job | None, recorded: Recorded) -> tuple[Job | None, str]:
         return job, type(error).__name__
 
 
+def _about(batch: Sequence[Recorded]) -> list[str]:
+    """Return the jobs that these events are about, once each, in their order."""
+    return list(dict.fromkeys(job_id for recorded in batch if (job_id := job_of(recorded.subject))))
+
+
 class Projection:
     """The rows of jobs.db and the aggregates behind the newest of them."""
 
@@ -55,8 +61,7 @@ class Projection:
 
     def unfolded(self, batch: Sequence[Recorded]) -> list[str]:
         """Return the jobs of this batch that have a row but no aggregate here: `adopt` them first."""
-        ids = dict.fromkeys(recorded.event.subject for recorded in batch if recorded.event)
-        return [job_id for job_id in ids if job_id not in self._folded and job_id in self._store.jobs]
+        return [job_id for job_id in _about(batch) if job_id not in self._folded and job_id in self._store.jobs]
 
     def adopt(self, job: Job) -> None:
         """Take a job that was folded from the log up to the cursor."""
@@ -75,7 +80,9 @@ class Projection:
             if recorded.seq <= cursor.seq:
                 continue
             cursor = Cursor(recorded.seq, digest(recorded))
-            job_id = recorded.event.subject if recorded.event else ""
+            job_id = job_of(recorded.subject)
+            if not job_id and recorded.event is not None:
+                continue  # the scheduler's own, or the operators': no row shows it
             before = changed.get(job_id) or self._folded.get(job_id)
             after, error = step(before, recorded)
             if error:
@@ -84,8 +91,7 @@ class Projection:
                 changed[job_id] = after
         if cursor != self.cursor:
             self._commit(cursor, changed, refused)
-        about = dict.fromkeys(recorded.event.subject for recorded in batch if recorded.event)
-        return [self._folded[job_id] for job_id in about if job_id in self._folded]
+        return [self._folded[job_id] for job_id in _about(batch) if job_id in self._folded]
 
     def _commit(self, cursor: Cursor, changed: dict[str, Job], refused: list[tuple[Recorded, str]]) -> None:
         with self._store.transaction():

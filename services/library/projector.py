@@ -5,9 +5,10 @@ Does not live here: what a batch changes (`projection`). SQLite runs in one work
 """
 
 import asyncio
+import contextlib
 import functools
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -17,8 +18,9 @@ import structlog
 from services.library.jobstore.schema import JOBS_PROJECTION, MANIFESTS_PROJECTION
 from services.library.jobstore.store import Cursor, JobStore, open_store, set_aside
 from services.library.projection import Projection, digest, fold
+from shared import tracing
 from shared.eventlog.port import EventLog, LogUnavailableError, Recorded
-from shared.events.subjects import job_filter
+from shared.events.subjects import job_filter, job_of
 from shared.job.aggregate import Job
 
 RETRY_S = 1.0
@@ -70,6 +72,18 @@ async def rebuild(log_: EventLog, path: Path) -> int:
         await asyncio.to_thread(store.close)
 
 
+@contextlib.contextmanager
+def project_spans(batch: Sequence[Recorded], after: int) -> Iterator[None]:
+    """Trace the writing of a batch: one span for each job's event above `after` that belongs to a trace."""
+    with contextlib.ExitStack() as spans:
+        for recorded in batch if tracing.enabled() else ():
+            event, job_id = recorded.event, job_of(recorded.subject)
+            if event is not None and event.traceparent is not None and job_id and recorded.seq > after:
+                about: tracing.Attributes = {"job_id": job_id, "event": event.type, "seq": recorded.seq}
+                spans.enter_context(tracing.span("project", event.traceparent, about))
+        yield
+
+
 class Projector:
     """Keeps jobs.db equal to the log. `listener` hears every batch after its commit, on the event loop."""
 
@@ -80,6 +94,8 @@ class Projector:
         self._thread = ThreadPoolExecutor(1, "jobs-db-writer")
         self._store: JobStore | None = None
         self._projection: Projection | None = None
+        self._untraced = 0
+        """A new jobs.db projects what is in the log by now without spans: it happened long ago."""
 
     @property
     def position(self) -> int:
@@ -95,6 +111,9 @@ class Projector:
             store = await self._run(open_store, self._path)
         self._store = store
         self._projection = await self._run(Projection, store)
+        if self._projection.cursor.seq == 0 and tracing.enabled():
+            last = await self._log.last()
+            self._untraced = last.seq if last else 0
 
     async def run(self) -> None:
         """Project for ever. Events whose job.json may be behind are handed to the listener again at the start."""
@@ -112,7 +131,8 @@ class Projector:
                     job = await read_job(self._log, job_id, projection.cursor.seq)
                     if job is not None:
                         projection.adopt(job)
-                return await self._run(projection.apply, batch)
+                with project_spans(batch, max(projection.cursor.seq, self._untraced)):
+                    return await self._run(projection.apply, batch)
             except (sqlite3.OperationalError, LogUnavailableError) as error:
                 log.error("projection_waits", after=projection.cursor.seq, error=str(error))
                 await asyncio.sleep(RETRY_S)

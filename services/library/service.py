@@ -24,6 +24,7 @@ from services.library.library import Library
 from services.library.live import LiveProgress
 from services.library.projector import Projector
 from services.library.settings import LibrarySettings
+from shared import tracing
 from shared.eventlog.connection import connect
 from shared.eventlog.jetstream import JetStreamEventLog
 from shared.eventlog.port import Recorded
@@ -86,6 +87,8 @@ async def serve(settings: LibrarySettings) -> None:
     for caught in (signal.SIGTERM, signal.SIGINT):
         signal.signal(caught, lambda *_: None)
     async with AsyncExitStack() as stack:
+        tracing.configure("library")
+        stack.callback(tracing.shutdown)
         client = await connect(settings, "library")
         stack.push_async_callback(client.close)
         event_log = JetStreamEventLog(client)

@@ -13,8 +13,9 @@ from pydantic import BaseModel, ConfigDict
 
 from shared.artifacts import Artifact
 from shared.events.envelope import Timestamp
-from shared.events.types import Device, Issue, Mode, Stage
-from shared.job.aggregate import Fact, Job, JobState, StageState, StageStatus
+from shared.events.names import Device, Mode, Stage
+from shared.events.types import Issue, Setting, Value
+from shared.job.aggregate import Job, JobState, StageState, StageStatus
 from shared.job.stages import GRAPH
 
 Kind = Literal["mkv", "mp4", "subs"]
@@ -73,7 +74,7 @@ class StageView(Shown):
     device: str | None
     worker: str | None
     reused_from: str | None
-    facts: dict[str, Fact]
+    facts: dict[str, Value]
     error_code: str | None
     error: str | None
 
@@ -91,7 +92,11 @@ class OutputView(Shown):
 
 
 class JobView(Shown):
-    """A job as the library lists it; `version` is the sequence of its last event, `progress` 0..1."""
+    """A job as the library lists it; `version` is the sequence of its last event, `progress` 0..1.
+
+    `mode` is the one that it runs in; lower than `requested_mode`, `degraded` says why. `settings` are what the workers
+    run, from its start on, each with the reason for its value.
+    """
 
     id: str
     owner_id: str
@@ -102,6 +107,11 @@ class JobView(Shown):
     progress: float
     message: str
     mode: Mode
+    requested_mode: Mode
+    degraded: list[str]
+    settings: dict[str, Setting]
+    priority: int
+    pause_requested: bool
     device: Device
     src_lang: str
     tgt_lang: str
@@ -150,7 +160,12 @@ def view_job(job: Job) -> JobView:
         state=job.state,
         progress=job_progress({name: stage.status for name, stage in job.stages.items()}, job.state, {}),
         message=DOING[running[-1]] if running and job.state is JobState.RUNNING else _AT_REST[job.state],
-        mode=submitted.mode,
+        mode=job.mode,
+        requested_mode=submitted.mode,
+        degraded=job.degraded,
+        settings=dict(sorted(job.settings.items())),
+        priority=job.priority,
+        pause_requested=job.pause_requested,
         device=submitted.device,
         src_lang=submitted.src_lang,
         tgt_lang=submitted.tgt_lang,

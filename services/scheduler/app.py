@@ -1,24 +1,37 @@
-"""The scheduler's HTTP: health, and why each job waits.
+"""The scheduler's HTTP: health, metrics, and what operators are told.
 
-Lives here: routes over the scheduler's state in memory. Does not live here: any write.
+Lives here: routes over the scheduler's state in memory. Does not live here: any write (ingest has them), and what the
+answers are made of (`view`).
 """
 
-from typing import Any
+import asyncio
+from typing import Annotated, Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Query
 from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.js.errors import APIError
 
-from services.scheduler.policy import Limits
+from services.scheduler.metrics import CapUse, Gauges, SchedulerMetrics
 from services.scheduler.service import Scheduler
-from shared import problems
-from shared.events.types import Stage
-from shared.job.aggregate import JobState, StageStatus
+from services.scheduler.view import Around, runtime_models, runtime_state
+from services.scheduler.workers import Workers
+from shared import metrics, problems
+from shared.eventlog.streams import POOLS
+from shared.events.subjects import COMMAND_STREAM, pool_consumer
+from shared.job.aggregate import JobState
+from shared.runtime_state import ConsumerLag, RuntimeModels, RuntimeState
+
+QUEUE_SHOWN = 200
+QUEUE_MAX = 1000
+LAG_TIMEOUT_S = 1.0
 
 
-def create_app(scheduler: Scheduler, limits: Limits, client: Client, workers: dict[str, dict[str, Any]]) -> FastAPI:
-    """Return the application; `workers` is filled by the heartbeat subscription."""
+def create_app(scheduler: Scheduler, client: Client, workers: Workers, measured: SchedulerMetrics) -> FastAPI:
+    """Return the application."""
     app = FastAPI(title="Dubline scheduler", docs_url=None, redoc_url=None)
     problems.install(app)
+    metrics.install(app, measured.registry)
 
     @app.get("/livez")
     async def livez() -> dict[str, str]:
@@ -26,30 +39,68 @@ def create_app(scheduler: Scheduler, limits: Limits, client: Client, workers: di
 
     @app.get("/readyz")
     async def readyz() -> dict[str, Any]:
+        if scheduler.draining:
+            raise problems.Problem(503, "draining", "The scheduler is shutting down.", headers={"Retry-After": "60"})
         if not client.is_connected or not scheduler.caught_up.is_set():
             raise problems.Problem(503, "not_ready", "The scheduler has not caught up with the log.")
-        return {"status": "ready", "head": scheduler.head}
+        return {"status": "ready", "head": scheduler.board.seq, "leader": scheduler.leads}
 
-    @app.get("/api/runtime/state")
-    async def state() -> dict[str, Any]:
-        jobs = scheduler.jobs.values()
-        running = [job for job in jobs if job.state is JobState.RUNNING]
-        phase: dict[str, Stage | None] = {
-            job.id: next((name for name, stage in job.stages.items() if stage.status is StageStatus.CLAIMED), None)
-            for job in running
-        }
-        return {
-            "ok": True,
-            "state": {
-                "queue_len": sum(job.state is JobState.QUEUED for job in jobs),
-                "active_global": len(running),
-                "limits": {"max_concurrency_global": limits.max_concurrency_global},
-                "active_phase": phase,
-                "waiting": scheduler.waiting,
-                "workers": list(workers.values()),
-                "quarantined_events": scheduler.quarantined,
-                "log_head": scheduler.head,
-            },
-        }
+    @app.get("/api/runtime/state", summary="Caps and use, and why each job waits")
+    async def state(
+        limit: Annotated[int, Query(ge=0, le=QUEUE_MAX, description="Waiting jobs to show.")] = QUEUE_SHOWN,
+        job: Annotated[list[str] | None, Query(max_length=20, description="Show these too, wherever they are.")] = None,
+    ) -> RuntimeState:
+        around = Around(
+            scheduler.leads,
+            scheduler.draining,
+            [(seen, workers.age(seen)) for seen in workers.all()],
+            await consumer_lag(client),
+        )
+        return runtime_state(scheduler.board, scheduler.world(), around, limit, frozenset(job or ()))
+
+    @app.get("/api/runtime/models", summary="Which models are where, and how far prewarming is")
+    async def models() -> RuntimeModels:
+        return runtime_models(scheduler.board, scheduler.world(), workers.all())
 
     return app
+
+
+async def consumer_lag(client: Client) -> list[ConsumerLag]:
+    """Return how many commands wait in each pool, or nothing while the broker does not answer."""
+    js = client.jetstream(timeout=LAG_TIMEOUT_S)
+    try:
+        found = await asyncio.gather(*(js.consumer_info(COMMAND_STREAM, pool_consumer(pool)) for pool in POOLS))
+    except (NatsError, APIError, TimeoutError):
+        return []
+    return [
+        ConsumerLag(consumer=info.name, pending=info.num_pending or 0, outstanding=info.num_ack_pending or 0)
+        for info in found
+    ]
+
+
+def gauges(scheduler: Scheduler, workers: Workers) -> Gauges:
+    """Return the state at one scrape."""
+    board, world = scheduler.board, scheduler.world()
+    limits = board.limits
+    oldest = board.queue.oldest() or world.now
+    counts: dict[Any, int] = {}
+    for beat in workers.alive():
+        counts[beat.pool, beat.device] = counts.get((beat.pool, beat.device), 0) + 1
+    caps = {"global": CapUse(len(board.active), limits.max_running)}
+    caps |= {stage: CapUse(board.in_phase(stage), cap) for stage, cap in limits.phases.items()}
+    caps |= {mode: CapUse(board.in_mode(mode), cap) for mode, cap in limits.modes.items()}
+    return Gauges(
+        active=scheduler.leads,
+        queued=len(board.queue),
+        running=sum(board.jobs[job_id].state is JobState.RUNNING for job_id in board.active),
+        oldest_queued_s=max(0.0, (world.now - oldest).total_seconds()),
+        caps=caps,
+        workers=counts,
+        open_breakers=[
+            name for name in board.breakers.known if board.breakers.state(name, limits, world.now) == "open"
+        ],
+        dead_letters=len(board.dead_letters),
+        quarantined=board.quarantined,
+        log_head=board.seq,
+        disk_free_bytes=None if world.free_gb is None else int(world.free_gb * (1 << 30)),
+    )

@@ -20,15 +20,17 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
+from services.scheduler.settings import SchedulerSettings
 from services.standalone import doctor as doctors
-from services.standalone import run_state
+from services.standalone import run_state, runtime
 from services.standalone.binaries import BinaryUnusableError
 from services.standalone.demo import DemoError, prepare_demo, run_demo
+from services.standalone.dub import EX_INTERRUPTED, RefusedError, UnavailableError
 from services.standalone.dub import dub as dub_video
 from services.standalone.plan import ConfigurationError, make_plan
 from services.standalone.ports import PortInUseError
 from services.standalone.supervisor import StartError, Supervisor
-from services.standalone.system import System, SystemUnavailableError, running
+from services.standalone.system import System, SystemUnavailableError, find_running, running
 from services.worker.models.fetch import main as fetch_models
 from services.worker.models.manifest import load_lock
 from services.worker.models.resolver import is_present
@@ -41,6 +43,14 @@ UNAVAILABLE = 69
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 models = typer.Typer(no_args_is_help=True, help="The weights of the engines.")
 app.add_typer(models, name="models")
+operator = typer.Typer(no_args_is_help=True, help="The running system: what it does, its limits and models.")
+app.add_typer(operator, name="runtime")
+jobs = typer.Typer(no_args_is_help=True, help="One job: pause, resume, cancel, kill, rerun, priority.")
+app.add_typer(jobs, name="job")
+
+Server = Annotated[str, typer.Option(help="A running Dubline; else DUBLINE_URL, else this machine's.")]
+JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the server's answer as it is.")]
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -70,6 +80,7 @@ def fail(message: object, code: int = 1) -> NoReturn:
 def load_settings() -> Settings:
     """Return the settings of the environment, or end with the variable that makes no sense."""
     try:
+        SchedulerSettings()  # read by a service that starts later, and named here as well as there
         return Settings()
     except ValidationError as error:
         wrong = (f"{_variable(str(part['loc'][0]))}={part['input']}: {part['msg']}" for part in error.errors())
@@ -118,7 +129,7 @@ def dub(
     source: Annotated[str, typer.Option("--from", help="Language spoken in the video.")] = "auto",
     mode: Annotated[Mode, typer.Option(help="How much time quality may take.")] = Mode.MEDIUM,
     device: Annotated[Device, typer.Option(help="Where the engines run.")] = Device.AUTO,
-    server: Annotated[str, typer.Option(help="A running Dubline; else DUBLINE_URL, else this machine's.")] = "",
+    server: Server = "",
 ) -> None:
     """Dub a video, show the progress of every stage, and end with the finished file."""
     if not video.is_file():
@@ -171,6 +182,102 @@ def doctor(*, json: Annotated[bool, typer.Option("--json", help="Print a JSON do
         doctors.report(findings, Console())
     if not doctors.healthy(findings):
         raise typer.Exit(1)
+
+
+def there(server: str) -> str:
+    """Return the address of a Dubline that runs already: these commands start none."""
+    if server:
+        return server.rstrip("/")
+    try:
+        url = find_running(load_settings())
+    except SystemUnavailableError as error:
+        fail(error, UNAVAILABLE)
+    if url is None:
+        fail("No Dubline runs here. Start it with `dubline up`, or name another with --server.", UNAVAILABLE)
+    return url
+
+
+@contextmanager
+def operating() -> Iterator[None]:
+    """End with the exit code of what went wrong."""
+    try:
+        yield
+    except RefusedError as error:
+        fail(error, REFUSED)
+    except UnavailableError as error:
+        fail(error, UNAVAILABLE)
+    except runtime.ConflictError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        raise typer.Exit(EX_INTERRUPTED) from None
+
+
+@operator.command("state")
+def runtime_state(
+    *,
+    json: AsJson = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Again and again, until Ctrl-C.")] = False,
+    server: Server = "",
+) -> None:
+    """What runs, what waits and why, when it should start; limits, workers, failures."""
+    with operating():
+        runtime.show_state(there(server), Console(), as_json=json, watch=watch)
+
+
+@operator.command("models")
+def runtime_models(*, json: AsJson = False, server: Server = "") -> None:
+    """Which worker has which models, and how far prewarming is."""
+    with operating():
+        runtime.show_models(there(server), Console(), as_json=json)
+
+
+@operator.command("prewarm")
+def runtime_prewarm(
+    preset: Annotated[Mode, typer.Argument(help="The mode whose models to fetch and load.")], *, server: Server = ""
+) -> None:
+    """Let every worker fetch and load the models of a mode before a job needs them."""
+    with operating():
+        print(runtime.prewarm(there(server), preset.value))
+
+
+@operator.command("set")
+def runtime_set(
+    limits: Annotated[list[str], typer.Argument(metavar="NAME=VALUE...", help="An empty VALUE resets a limit.")],
+    *,
+    server: Server = "",
+) -> None:
+    """Change limits while the system runs, for instance MAX_CONCURRENCY_GLOBAL=4."""
+    with operating():
+        print(runtime.set_limits(there(server), limits))
+
+
+def _job_command(verb: str, help_: str) -> None:
+    @jobs.command(verb, help=help_)
+    def command(job_id: JobId, *, server: Server = "") -> None:
+        with operating():
+            print(runtime.control_job(there(server), job_id, verb))
+
+
+for _verb, _help in {
+    "pause": "Keep a queued job from starting, a running one from going on after its stage.",
+    "resume": "Let a paused job go on.",
+    "cancel": "Cancel a job; its running stage gets a moment to end.",
+    "kill": "Cancel a job and kill its running stage at once.",
+    "rerun": "Run a finished job again; what is done of it is not done again.",
+}.items():
+    _job_command(_verb, _help)
+
+
+@jobs.command("priority")
+def job_priority(
+    job_id: JobId,
+    number: Annotated[int, typer.Argument(metavar="N", min=0, max=1000, help="0 is first; jobs have 100.")],
+    *,
+    server: Server = "",
+) -> None:
+    """Give an unfinished job another place in the queue."""
+    with operating():
+        print(runtime.control_job(there(server), job_id, "priority", number))
 
 
 @models.command("fetch")

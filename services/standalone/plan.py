@@ -13,6 +13,7 @@ from services.standalone import ports
 from services.standalone.binaries import BROKER, GATEWAY, require
 from services.standalone.broker_config import password_file, write_config
 from services.standalone.deployment import deploy_dir
+from services.standalone.workers import WorkerSpec, has_cuda, processors, worker_specs
 from shared.loopback import is_loopback
 from shared.settings import Settings
 
@@ -90,7 +91,11 @@ def make_plan(settings: Settings, environ: Mapping[str, str]) -> Plan:
     layout = settings.layout
     broker_binary, gateway_binary = require(BROKER), require(GATEWAY)
     ports.require_free(settings.port, "DUBLINE_PORT")
-    chosen = ports.choose(INTERNAL_PORTS, fixed_ports(environ))
+    try:
+        workers = worker_specs(environ, cuda=has_cuda(), processors=processors())
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from None
+    chosen = ports.choose((*INTERNAL_PORTS, *(spec.name for spec in workers[1:])), fixed_ports(environ))
     address = {name: f"{ports.LOOPBACK}:{port}" for name, port in chosen.items()}
     for directory in (layout.data, layout.broker, layout.logs, layout.output):
         directory.mkdir(parents=True, exist_ok=True)
@@ -105,6 +110,19 @@ def make_plan(settings: Settings, environ: Mapping[str, str]) -> Plan:
     def http_service(name: str) -> Service:
         ready = f"http://{address[name]}/readyz"
         return Service(name, module(f"services.{name}"), as_user(name), ready, chosen[name])
+
+    def worker_service(spec: WorkerSpec) -> Service:
+        """The first has no port: ingest answers for it, and does so only when a worker described itself."""
+        port = chosen.get(spec.name)
+        own = {"DUBLINE_WORKER_HOST": ports.LOOPBACK, "DUBLINE_WORKER_PORT": str(port)} if port else {}
+        return Service(
+            spec.name,
+            module("services.worker"),
+            as_user("worker") | spec.environment | own | {"DRAIN_TIMEOUT_SEC": str(drain_s)},
+            f"http://{address[spec.name]}/readyz" if port else f"http://{address['ingest']}/api/languages",
+            port,
+            stop_grace_s=drain_s + STOP_GRACE_S,
+        )
 
     url = f"http://{ports.LOOPBACK}:{settings.port}"
     drain_s = settings.drain_timeout_s if "DRAIN_TIMEOUT_SEC" in environ else WORKER_DRAIN_S
@@ -122,13 +140,7 @@ def make_plan(settings: Settings, environ: Mapping[str, str]) -> Plan:
             http_service("ingest"),
             http_service("library"),
             http_service("scheduler"),
-            Service(
-                "worker",
-                module("services.worker"),
-                as_user("worker") | {"DRAIN_TIMEOUT_SEC": str(drain_s)},
-                f"http://{address['ingest']}/api/languages",  # answered only when a worker described itself
-                stop_grace_s=drain_s + STOP_GRACE_S,
-            ),
+            *(worker_service(spec) for spec in workers),
         ),
         gateway=Service(
             "gateway",

@@ -10,14 +10,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from services.worker import reuse
+from services.worker.engines.protocols import EngineError
 from services.worker.engines.registry import Engines
 from services.worker.keys import stage_key
 from services.worker.messages import Finished
 from services.worker.stages import audio, mix, mux, transcribe, translate, tts
 from services.worker.stages.base import StageContext, StageError, StageModule
 from shared.commands import StageCommand
-from shared.events.types import Stage, Timings
+from shared.events.names import Stage
+from shared.events.types import EngineUsed, Issue, Timings
 from shared.ffmpeg import Ffmpeg
+from shared.job.modes import MADE_SMALLER
 from shared.layout import JobPaths, Layout
 from shared.manifests import StageManifest
 
@@ -39,10 +42,11 @@ def execute(
     stage = STAGES[command.stage]
     paths = layout.job(command.job_id, command.job.base_dir, command.job.stem)
     params = stage.params(command)
-    engine = stage.engine(command, engines)
+    engine = _engine(stage, command, engines)
     key = stage_key(command.stage, command.job.source.sha256, command.inputs, params, engine)
+    notes = _notes(stage, command, engines, engine)
     if (found := reuse.find(layout, command, key)) is not None:
-        return _adopt(found, command, layout, paths, started)
+        return _adopt(found, command, layout, paths, started, notes)
 
     source = layout.input / command.job.source.path
     _check_inputs(command, layout, source)
@@ -51,6 +55,8 @@ def execute(
     context = StageContext(command, layout, paths, source, engines, ffmpeg, progress)
     result = stage.run(context)
     load_s = sum(context.loads)
+    engine = _engine(stage, command, engines)  # it may have loaded on another device than it had hoped for
+    key = stage_key(command.stage, command.job.source.sha256, command.inputs, params, engine)
     timings = Timings(
         load_s=round(load_s, 4),
         engine_s=round(time.monotonic() - work_started - load_s, 4),
@@ -71,11 +77,36 @@ def execute(
         created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
     )
     reuse.record(layout, command, paths, manifest)
-    return _finished(manifest)
+    return _finished(manifest, notes)
+
+
+def _engine(stage: StageModule, command: StageCommand, engines: Engines) -> EngineUsed:
+    """Return the engine that the stage will use. Raises StageError `no_engine`: another try finds no other ones."""
+    try:
+        return stage.engine(command, engines)
+    except EngineError as error:
+        raise StageError("no_engine", str(error)) from error
+
+
+def _notes(stage: StageModule, command: StageCommand, engines: Engines, used: EngineUsed) -> list[Issue]:
+    """Return what this command, not its result, is worth a person's look for: such issues are not re-used with it."""
+    notes = []
+    wished = _engine(stage, command.model_copy(update={"avoid": []}), engines).name if command.avoid else used.name
+    if wished != used.name:
+        detail = f"{used.name} instead of {wished}, which has failed too often lately"
+        notes.append(Issue(code="engine_fallback", stage=command.stage, detail=detail))
+    if smaller := command.settings.get(MADE_SMALLER):
+        notes.append(Issue(code="settings_made_smaller", stage=command.stage, detail=f"out of memory: {smaller}"))
+    return notes
 
 
 def _adopt(
-    found: tuple[StageManifest, JobPaths], command: StageCommand, layout: Layout, paths: JobPaths, started: float
+    found: tuple[StageManifest, JobPaths],
+    command: StageCommand,
+    layout: Layout,
+    paths: JobPaths,
+    started: float,
+    notes: list[Issue],
 ) -> Finished:
     theirs, their_paths = found
     outputs = reuse.adopt(theirs.outputs, their_paths, paths)
@@ -91,16 +122,16 @@ def _adopt(
     )
     if their_paths.job_id != command.job_id:
         reuse.record(layout, command, paths, manifest)
-    return _finished(manifest)
+    return _finished(manifest, notes)
 
 
-def _finished(manifest: StageManifest) -> Finished:
+def _finished(manifest: StageManifest, notes: list[Issue]) -> Finished:
     return Finished(
         key=manifest.key,
         outputs=manifest.outputs,
         engine=manifest.engine,
         timings=manifest.timings,
-        issues=manifest.issues,
+        issues=manifest.issues + notes,
         facts=manifest.facts,
         reused_from=manifest.reused_from,
     )

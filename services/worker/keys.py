@@ -9,7 +9,8 @@ import json
 from collections.abc import Mapping
 
 from shared.artifacts import Artifact
-from shared.events.types import EngineUsed, Stage
+from shared.events.names import Stage
+from shared.events.types import EngineUsed
 
 REVISION: Mapping[Stage, int] = {"audio": 1, "transcribe": 1, "translate": 1, "tts": 1, "mix": 1, "mux": 1}
 """Raised when a stage's own code changes what it makes of the same inputs."""

@@ -8,11 +8,34 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from shared.artifacts import Artifact
-from shared.events.types import EngineUsed, Issue, Timings
+from shared.commands import StageCommand
+from shared.events.types import EngineUsed, Issue, Timings, Value
 
 
 class Message(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Run(Message):
+    """Run one stage, this worker's at `at` (`Renewed`); answered by `Finished` or `Failed`."""
+
+    kind: Literal["run"] = "run"
+    command: StageCommand
+    at: float
+
+
+class Warm(Message):
+    """Load the engines that these settings choose; answered by `Warmed`."""
+
+    kind: Literal["warm"] = "warm"
+    settings: dict[str, Value]
+
+
+class Renewed(Message):
+    """The stage was still this worker's at `at` (`gate.now`): the child may publish for one ack wait from then on."""
+
+    kind: Literal["renewed"] = "renewed"
+    at: float
 
 
 class Progressed(Message):
@@ -36,11 +59,28 @@ class Finished(Message):
 
 
 class Failed(Message):
+    """The stage failed. `canceled` is the code of one that was asked to end and did."""
+
     kind: Literal["failed"] = "failed"
     code: str
     message: str
     retryable: bool
+    engine: str | None = None
+    """Name of the engine that failed, where it was one."""
+    loaded_engines: list[str] = []
 
 
-FromChild = Progressed | Finished | Failed
+class Warmed(Message):
+    """`failures` are sentences, one for each engine that could not be loaded."""
+
+    kind: Literal["warmed"] = "warmed"
+    loaded_engines: list[str]
+    failures: dict[str, str] = {}
+
+
+CANCELED = "canceled"
+
+ToChild = Run | Warm | Renewed
+TO_CHILD: TypeAdapter[ToChild] = TypeAdapter(Annotated[ToChild, Field(discriminator="kind")])
+FromChild = Progressed | Finished | Failed | Warmed
 FROM_CHILD: TypeAdapter[FromChild] = TypeAdapter(Annotated[FromChild, Field(discriminator="kind")])

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from shared.commands import StageCommand
 from shared.eventlog.port import ConflictError, Expect, LogUnavailableError, Recorded
 from shared.events.envelope import CONTENT_TYPE
+from shared.events.names import Pool
 from shared.events.subjects import (
     ALL_EVENTS,
     COMMAND_STREAM,
@@ -30,7 +31,7 @@ from shared.events.subjects import (
     event_subject,
     pool_consumer,
 )
-from shared.events.types import JobEvent, Pool, StageEvent
+from shared.events.types import Event
 
 WRONG_LAST_SEQUENCE = 10071
 WRONG_LAST_SEQUENCE_CONSTANT = 10164
@@ -57,7 +58,7 @@ class JetStreamEventLog:
         self._client = client
         self._js: JetStreamContext = client.jetstream(timeout=ANSWER_TIMEOUT_S)
 
-    async def append(self, event: JobEvent | StageEvent, expect: Expect | None = None) -> int:
+    async def append(self, event: Event, expect: Expect | None = None) -> int:
         headers = {"Content-Type": CONTENT_TYPE, "Nats-Msg-Id": event.id}
         if event.traceparent:
             headers["traceparent"] = event.traceparent
@@ -82,7 +83,7 @@ class JetStreamEventLog:
             else:
                 return ack.seq
 
-    async def _settle(self, event: JobEvent | StageEvent, expect: Expect) -> int:
+    async def _settle(self, event: Event, expect: Expect) -> int:
         """A refused append may be the retry of one that was stored: look for its id before calling it a conflict."""
         after = expect.seq
         while batch := await self.read(expect.filter, after=after):

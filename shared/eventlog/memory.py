@@ -11,8 +11,9 @@ from functools import partial
 
 from shared.commands import StageCommand
 from shared.eventlog.port import ConflictError, Expect, Recorded
+from shared.events.names import Pool
 from shared.events.subjects import ALL_EVENTS, command_subject, event_subject
-from shared.events.types import JobEvent, Pool, StageEvent
+from shared.events.types import Event
 
 
 def subject_matches(subject: str, pattern: str) -> bool:
@@ -34,7 +35,7 @@ class MemoryEventLog:
         self._ids: dict[str, int] = {}
         self._grown = asyncio.Condition()
 
-    async def append(self, event: JobEvent | StageEvent, expect: Expect | None = None) -> int:
+    async def append(self, event: Event, expect: Expect | None = None) -> int:
         if event.id in self._ids:
             return self._ids[event.id]
         if expect is not None:

@@ -11,8 +11,9 @@ from typing import Protocol
 from pydantic import ValidationError
 
 from shared.commands import StageCommand
+from shared.events.names import Pool
 from shared.events.subjects import ALL_EVENTS
-from shared.events.types import JobEvent, Pool, StageEvent, decode
+from shared.events.types import Event, decode
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Recorded:
     seq: int
     subject: str
     raw: bytes
-    event: JobEvent | StageEvent | None
+    event: Event | None
     error: str = ""
 
     @classmethod
@@ -54,7 +55,7 @@ class LogUnavailableError(Exception):
 class EventLog(Protocol):
     """An append-only, totally ordered log."""
 
-    async def append(self, event: JobEvent | StageEvent, expect: Expect | None = None) -> int:
+    async def append(self, event: Event, expect: Expect | None = None) -> int:
         """Store an event durably and return its sequence.
 
         Repeating an append whose answer was lost returns the first one's sequence (E3).

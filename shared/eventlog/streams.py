@@ -17,6 +17,7 @@ from nats.js.api import (
 from nats.js.errors import NotFoundError
 
 from shared.eventlog.connection import connect
+from shared.events.names import Pool
 from shared.events.subjects import (
     ALL_COMMANDS,
     ALL_EVENTS,
@@ -25,7 +26,6 @@ from shared.events.subjects import (
     pool_consumer,
     pool_filter,
 )
-from shared.events.types import Pool
 from shared.settings import Settings
 from shared.telemetry import configure_logging
 

@@ -6,18 +6,24 @@ Lives here: the context attributes. Does not live here: the event types (`shared
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
 
 from shared.identity import uuid7
 
 SCHEMA_BASE = "urn:dubline:schema:"
 CONTENT_TYPE = "application/cloudevents+json"
 
+
+def _to_milliseconds(time: datetime) -> datetime:
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)
+
+
 Timestamp = Annotated[
     datetime,
+    AfterValidator(_to_milliseconds),
     PlainSerializer(lambda t: t.isoformat(timespec="milliseconds").replace("+00:00", "Z"), return_type=str),
 ]
-"""UTC, printed with milliseconds, so that equal events are equal bytes."""
+"""UTC in milliseconds, kept as they are printed: an event and what is decoded from its bytes are equal."""
 
 
 class Data(BaseModel):

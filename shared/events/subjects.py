@@ -3,13 +3,16 @@
 Lives here: names. Does not live here: stream configuration (`shared.eventlog.streams`).
 """
 
+from shared.events.names import Pool, Stage
+from shared.events.runtime import LimitsChanged, PrewarmProgressed, PrewarmRequested, SchedulerTookOver, SlotGranted
 from shared.events.types import (
-    JobEvent,
-    Pool,
-    Stage,
+    Event,
+    JobDegraded,
+    JobDelayed,
+    JobReprioritized,
+    JobRestored,
     StageClaimed,
     StageCompleted,
-    StageEvent,
     StageFailed,
     StageReleased,
 )
@@ -22,6 +25,23 @@ ALL_COMMANDS = "dub.cmd.>"
 
 WORKERS_DESCRIBE = "dub.ctl.workers.describe"
 """Request/reply: any worker answers with its `shared.capabilities.Capabilities`."""
+
+
+SCHEDULER_GRANTS = "dub.evt.scheduler.grants"
+"""Who schedules, and every slot that was granted: the scope of the scheduler's fence."""
+RUNTIME_LIMITS = "dub.evt.runtime.limits"
+RUNTIME_MODELS = "dub.evt.runtime.models"
+
+PREWARM_WORKERS = "dub.ctl.workers.prewarm"
+"""Wakes the workers after a `PrewarmRequested`: its `data` as JSON."""
+
+SCHEDULER_ADMIT = "dub.ctl.scheduler.admit"
+"""Request/reply: the active scheduler answers `runtime_state.AdmitRequest` with `AdmitAnswer`."""
+
+
+def scheduler_ping(holder: str) -> str:
+    """Request/reply: the scheduler with this id answers while it lives."""
+    return f"dub.ctl.scheduler.{holder}"
 
 
 def pool_consumer(pool: Pool) -> str:
@@ -50,11 +70,26 @@ def stage_subject(job_id: str, stage: Stage, part: int = 0) -> str:
     return f"dub.evt.job.{job_id}.stage.{stage}.{part}"
 
 
-def event_subject(event: JobEvent | StageEvent) -> str:
+def policy_subject(job_id: str) -> str:
+    """What the scheduler's policy did to one job while it waited: degraded, restored, delayed, priority."""
+    return f"dub.evt.job.{job_id}.policy"
+
+
+def event_subject(event: Event) -> str:
     """The subject that this event is stored under."""
-    if isinstance(event, StageClaimed | StageCompleted | StageFailed | StageReleased):
-        return stage_subject(event.subject, event.data.stage, event.data.part)
-    return lifecycle_subject(event.subject)
+    match event:
+        case StageClaimed() | StageCompleted() | StageFailed() | StageReleased():
+            return stage_subject(event.subject, event.data.stage, event.data.part)
+        case JobDegraded() | JobRestored() | JobDelayed() | JobReprioritized():
+            return policy_subject(event.subject)
+        case SchedulerTookOver() | SlotGranted():
+            return SCHEDULER_GRANTS
+        case LimitsChanged():
+            return RUNTIME_LIMITS
+        case PrewarmRequested() | PrewarmProgressed():
+            return RUNTIME_MODELS
+        case _:
+            return lifecycle_subject(event.subject)
 
 
 def command_subject(pool: Pool, job_id: str, stage: Stage, part: int = 0) -> str:

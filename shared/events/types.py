@@ -9,12 +9,17 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from shared.artifacts import Artifact
-from shared.events.envelope import Data, Envelope
-
-Stage = Literal["audio", "transcribe", "translate", "tts", "mix", "mux"]
-Pool = Literal["cpu", "gpu"]
-Mode = Literal["high", "medium", "low"]
-Device = Literal["auto", "cuda", "cpu"]
+from shared.events.envelope import Data, Envelope, Timestamp
+from shared.events.names import Device, Mode, Pool, Stage
+from shared.events.runtime import (
+    LimitsChanged,
+    PrewarmProgressed,
+    PrewarmRequested,
+    RuntimeEvent,
+    SchedulerEvent,
+    SchedulerTookOver,
+    SlotGranted,
+)
 
 
 class AudioTrack(Data):
@@ -48,6 +53,20 @@ class SourceMedia(Data):
     duration_s: float
     video: VideoTrack
     audio: AudioTrack
+
+
+Value = str | int | float | bool
+"""What a setting, a fact or a parameter may be."""
+
+
+class Setting(Data):
+    """One effective setting of a job; `reason` says where the value comes from.
+
+    Reasons: `mode:<mode>`, `override`, or `fallback:<what is missing>` (`shared.job.modes`).
+    """
+
+    value: Value
+    reason: str
 
 
 class Issue(Data):
@@ -87,6 +106,10 @@ class JobSubmittedData(Data):
     mode: Mode = "medium"
     device: Device = "auto"
     priority: int = 100
+    degrade: bool = True
+    """False: the job keeps its mode under backpressure, and waits longer instead."""
+    overrides: dict[str, Value] = Field(default_factory=dict)
+    """Effective settings that the user chose, by name (`shared.job.modes.TABLE`)."""
     body_fingerprint: str | None = None
 
 
@@ -95,15 +118,19 @@ class JobSubmitted(Envelope):
     data: JobSubmittedData
 
 
-class JobRunData(Data):
+class JobStartedData(Data):
+    """`settings` is what the workers run, exactly; `mode` may be lower than the one asked for (backpressure)."""
+
     run: int = 1
+    mode: Mode | None = None
+    settings: dict[str, Setting] = Field(default_factory=dict)
 
 
 class JobStarted(Envelope):
     """The scheduler gave the job a slot: QUEUED -> RUNNING."""
 
     type: Literal["dubline.job.started.v1"] = "dubline.job.started.v1"
-    data: JobRunData
+    data: JobStartedData
 
 
 class JobCompletedData(Data):
@@ -132,19 +159,35 @@ class JobReasonData(Data):
     reason: str = ""
 
 
+class JobPauseRequested(Envelope):
+    """A running job shall pause at the next stage boundary; the scheduler then appends `paused`."""
+
+    type: Literal["dubline.job.pause_requested.v1"] = "dubline.job.pause_requested.v1"
+    data: JobReasonData
+
+
 class JobPaused(Envelope):
     type: Literal["dubline.job.paused.v1"] = "dubline.job.paused.v1"
     data: JobReasonData
 
 
 class JobResumed(Envelope):
+    """A paused job queues again; a running one that was asked to pause goes on."""
+
     type: Literal["dubline.job.resumed.v1"] = "dubline.job.resumed.v1"
     data: JobReasonData
 
 
+class JobCanceledData(Data):
+    """`kill`: the running stage's process is killed at once instead of being asked to end within 2 s."""
+
+    reason: str = ""
+    kill: bool = False
+
+
 class JobCanceled(Envelope):
     type: Literal["dubline.job.canceled.v1"] = "dubline.job.canceled.v1"
-    data: JobReasonData
+    data: JobCanceledData
 
 
 class JobRequeuedData(Data):
@@ -157,6 +200,59 @@ class JobRequeued(Envelope):
 
     type: Literal["dubline.job.requeued.v1"] = "dubline.job.requeued.v1"
     data: JobRequeuedData
+
+
+class JobDegradedData(Data):
+    """`queue_len` is the number of queued and running jobs that made the scheduler do it."""
+
+    from_mode: Mode
+    to_mode: Mode
+    queue_len: int
+    reason: str
+
+
+class JobDegraded(Envelope):
+    """Backpressure lowered the mode of a queued job."""
+
+    type: Literal["dubline.job.degraded.v1"] = "dubline.job.degraded.v1"
+    data: JobDegradedData
+
+
+class JobRestoredData(Data):
+    mode: Mode
+    reason: str
+
+
+class JobRestored(Envelope):
+    """The pressure is gone before the job started: it has the mode that was asked for again."""
+
+    type: Literal["dubline.job.restored.v1"] = "dubline.job.restored.v1"
+    data: JobRestoredData
+
+
+class JobDelayedData(Data):
+    until: Timestamp
+    queue_len: int
+    reason: str
+
+
+class JobDelayed(Envelope):
+    """Backpressure holds a queued job that cannot be degraded (further) until a time."""
+
+    type: Literal["dubline.job.delayed.v1"] = "dubline.job.delayed.v1"
+    data: JobDelayedData
+
+
+class JobReprioritizedData(Data):
+    priority: int
+    reason: str = ""
+
+
+class JobReprioritized(Envelope):
+    """An operator gave an unfinished job another priority, 0 (first) to 1000."""
+
+    type: Literal["dubline.job.reprioritized.v1"] = "dubline.job.reprioritized.v1"
+    data: JobReprioritizedData
 
 
 class StageClaimedData(Data):
@@ -200,6 +296,8 @@ class StageFailedData(Data):
     code: str
     message: str
     retryable: bool
+    engine: str | None = None
+    """Name of the engine that failed, where it was one: what the circuit breakers count."""
 
 
 class StageFailed(Envelope):
@@ -221,17 +319,25 @@ class StageReleased(Envelope):
     data: StageReleasedData
 
 
-JobEvent = JobSubmitted | JobStarted | JobCompleted | JobFailed | JobPaused | JobResumed | JobCanceled | JobRequeued
+LifecycleEvent = (
+    JobSubmitted | JobStarted | JobCompleted | JobFailed | JobPauseRequested | JobPaused | JobResumed | JobCanceled
+    | JobRequeued
+)  # fmt: skip
+PolicyEvent = JobDegraded | JobRestored | JobDelayed | JobReprioritized
+JobEvent = LifecycleEvent | PolicyEvent
 StageEvent = StageClaimed | StageCompleted | StageFailed | StageReleased
-AnyEvent = Annotated[JobEvent | StageEvent, Field(discriminator="type")]
+Event = JobEvent | StageEvent | SchedulerEvent | RuntimeEvent
+AnyEvent = Annotated[Event, Field(discriminator="type")]
 EVENT_TYPES: tuple[type[Envelope], ...] = (
-    JobSubmitted, JobStarted, JobCompleted, JobFailed, JobPaused, JobResumed, JobCanceled, JobRequeued,
+    JobSubmitted, JobStarted, JobCompleted, JobFailed, JobPauseRequested, JobPaused, JobResumed, JobCanceled,
+    JobRequeued, JobDegraded, JobRestored, JobDelayed, JobReprioritized,
     StageClaimed, StageCompleted, StageFailed, StageReleased,
+    SchedulerTookOver, SlotGranted, LimitsChanged, PrewarmRequested, PrewarmProgressed,
 )  # fmt: skip
 
-_ADAPTER: TypeAdapter[JobEvent | StageEvent] = TypeAdapter(AnyEvent)
+_ADAPTER: TypeAdapter[Event] = TypeAdapter(AnyEvent)
 
 
-def decode(raw: bytes) -> JobEvent | StageEvent:
+def decode(raw: bytes) -> Event:
     """Return the event in these bytes. Raises pydantic.ValidationError (the caller quarantines, E7)."""
     return _ADAPTER.validate_json(raw)

@@ -5,7 +5,7 @@ Lives here: which stage needs which. Does not live here: how a stage runs (`serv
 
 from collections.abc import Mapping
 
-from shared.events.types import Pool, Stage
+from shared.events.names import Pool, Stage
 
 GRAPH: Mapping[Stage, tuple[Stage, ...]] = {
     "audio": (),

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -70,6 +71,51 @@ def test_a_dropped_video_is_dubbed_before_the_users_eyes(page: Page, system: Sys
     expect(page.get_by_text("Running").first).to_be_visible(timeout=30_000)
     expect(page.get_by_text("Done").first).to_be_visible(timeout=JOB_TIMEOUT_MS)
     expect(page.locator("video")).to_be_visible(timeout=30_000)
+
+
+def limit(system: System, jobs: int | None) -> None:
+    body = {"overrides": {"MAX_CONCURRENCY_GLOBAL": jobs}}
+    httpx.post(f"{system.url}/api/runtime/limits", json=body, timeout=10).raise_for_status()
+
+
+@pytest.fixture
+def held(system: System, tmp_path: Path) -> Iterator[str]:
+    """A job that waits because nothing may start."""
+    limit(system, 0)
+    try:
+        yield system.submit("pt", another_copy(tmp_path, 78))
+    finally:
+        limit(system, None)
+
+
+def test_a_job_says_why_it_waits_and_its_buttons_do_what_they_say(page: Page, system: System, held: str) -> None:
+    system.until(held, lambda job: job["state"] == "QUEUED")
+    page.goto(f"{system.url}/ui/jobs")
+    expect(page.locator(f"[data-why='{held}']")).to_contain_text("jobs are running", timeout=30_000)
+    page.goto(f"{system.url}/ui/jobs/{held}")
+    expect(page.locator("[data-why]")).to_contain_text("Place 1 of 1", timeout=30_000)
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("#status .badge")).to_have_text("Paused", timeout=30_000)
+    page.get_by_role("button", name="Resume").click()
+    expect(page.locator("#status .badge")).to_have_text("Queued", timeout=30_000)
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator("#status .badge")).to_have_text("Canceled", timeout=30_000)
+    page.get_by_role("button", name="Run again").click()
+    expect(page.locator("#status .badge")).to_have_text("Queued", timeout=30_000)
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("button", name="Run again")).to_be_visible(timeout=30_000)
+
+
+def test_a_running_job_can_be_killed_from_its_page(page: Page, system: System, tmp_path: Path) -> None:
+    job = system.submit("pt", another_copy(tmp_path, 79))
+    system.until(job, lambda job: job["state"] == "RUNNING")
+    page.goto(f"{system.url}/ui/jobs/{job}")
+    page.get_by_role("button", name="Pause").click()
+    expect(page.get_by_text("Pauses when its running stage has ended.")).to_be_visible(timeout=30_000)
+    page.get_by_role("button", name="Do not pause").click()
+    expect(page.get_by_role("button", name="Pause", exact=True)).to_be_visible(timeout=30_000)
+    page.get_by_role("button", name="Kill").click()
+    expect(page.locator("#status .badge")).to_have_text("Canceled", timeout=30_000)
 
 
 def test_the_list_fits_a_small_phone(page: Page, system: System, dub: Dub) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeout
@@ -23,11 +24,18 @@ from shared.events.subjects import (
     ALL_EVENTS,
     COMMAND_STREAM,
     EVENT_STREAM,
+    PREWARM_WORKERS,
+    RUNTIME_LIMITS,
+    RUNTIME_MODELS,
+    SCHEDULER_ADMIT,
+    SCHEDULER_GRANTS,
     WORKERS_DESCRIBE,
     event_subject,
     lifecycle_subject,
+    policy_subject,
     pool_consumer,
     progress_subject,
+    scheduler_ping,
     stage_subject,
 )
 from shared.identity import uuid7
@@ -97,16 +105,28 @@ COMMAND = "dub.cmd.nobody.some.audio.0"
 """Of a pool that no worker takes from."""
 PUBLISHERS = {
     LIFECYCLE: {"ingest", "scheduler"},
+    policy_subject(JOB): {"ingest", "scheduler"},
     STAGE: {"worker"},
+    SCHEDULER_GRANTS: {"scheduler"},
+    "dub.evt.scheduler.anything": set(),
+    RUNTIME_LIMITS: {"ingest"},
+    RUNTIME_MODELS: {"ingest", "worker"},
+    "dub.evt.runtime.anything": set(),
     "dub.evt.audit.somebody": set(),
     "dub.evt.upload.some": set(),
     COMMAND: {"scheduler"},
     "dub.ctl.anything": set(),
-    WORKERS_DESCRIBE: {"ingest"},
+    WORKERS_DESCRIBE: {"ingest", "scheduler"},
+    PREWARM_WORKERS: {"ingest"},
+    SCHEDULER_ADMIT: {"ingest", "scheduler"},
+    scheduler_ping("some"): {"scheduler"},
     progress_subject(JOB): {"worker"},
     f"$JS.API.CONSUMER.MSG.NEXT.{COMMAND_STREAM}.{pool_consumer('cpu')}": {"worker"},
     f"$JS.API.CONSUMER.MSG.NEXT.{EVENT_STREAM}.any": set(),
     f"$JS.ACK.{COMMAND_STREAM}.{pool_consumer('cpu')}.1.9.9.1.0": {"worker"},
+    f"$JS.API.CONSUMER.INFO.{COMMAND_STREAM}.{pool_consumer('cpu')}": {"scheduler"},
+    f"$JS.API.CONSUMER.INFO.{COMMAND_STREAM}.{pool_consumer('gpu')}": {"scheduler"},
+    f"$JS.API.CONSUMER.INFO.{COMMAND_STREAM}.any": set(),
     f"$JS.API.DIRECT.GET.{EVENT_STREAM}": set(SERVICES),
     f"$JS.API.DIRECT.GET.{COMMAND_STREAM}": set(),
     f"$JS.API.STREAM.DELETE.{EVENT_STREAM}": set(),
@@ -123,6 +143,8 @@ LISTENERS = {
     ALL_EVENTS: {"scheduler", "library", "reader"},
     "dub.tel.>": {"scheduler", "library"},
     "dub.ctl.workers.*": {"worker"},
+    "dub.ctl.scheduler.*": {"scheduler"},
+    SCHEDULER_ADMIT: {"scheduler"},
     "dub.ctl.>": set(),
     lifecycle_subject("*"): {"scheduler", "library", "reader", "worker"},
     stage_subject("*", "audio"): {"scheduler", "library", "reader"},
@@ -212,6 +234,33 @@ async def test_a_worker_answers_the_one_who_asked(installation: tuple[Layout, in
         await worker.flush()
         assert (await ingest.request(WORKERS_DESCRIBE, b"", timeout=5)).data == b"capable"
         assert refusals == []
+
+
+async def test_the_scheduler_answers_the_one_who_asked_and_nobody_else(installation: tuple[Layout, int]) -> None:
+    async with (
+        connected(installation, "scheduler") as (scheduler, refusals),
+        connected(installation, "ingest") as (ingest, _),
+    ):
+        other = await ingest.subscribe(ingest.new_inbox())
+
+        async def answer(message: Msg) -> None:
+            await message.respond(b"admitted")
+
+        await scheduler.subscribe(SCHEDULER_ADMIT, cb=answer)
+        await scheduler.flush()
+        assert (await ingest.request(SCHEDULER_ADMIT, b"", timeout=5)).data == b"admitted"
+        assert refusals == []
+        await scheduler.publish(other.subject, b"unasked")
+        await settled(scheduler)
+        assert len(refusals) == 1
+        assert other.subject.lower() in refusals[0].lower()
+
+
+async def test_the_scheduler_sees_how_long_a_queue_is(installation: tuple[Layout, int]) -> None:
+    async with connected(installation, "scheduler") as (client, refusals):
+        assert await JetStreamCommandQueue(client).publish(command(uuid7(), "audio", pool="gpu"))
+        info = await client.jetstream(timeout=5).consumer_info(COMMAND_STREAM, pool_consumer("gpu"))
+        assert (info.num_pending, refusals) == (1, [])
 
 
 async def test_a_forged_event_is_refused_and_not_stored(installation: tuple[Layout, int]) -> None:

@@ -10,6 +10,8 @@ from shared.problems import CONTENT_TYPE
 
 JOB_ID = "0192f0c1-2b3c-7d4e-8f50-61728394a5b6"
 
+FORM_EXAMPLE = {"file": "(bytes)", "tgt_lang": "pt", "mode": "high", "degrade": "false"}
+
 _FORM = Submission.model_json_schema()
 _FORM["properties"] = {
     "file": {"type": "string", "format": "binary", "description": "The video, any size up to MAX_UPLOAD_MB."},
@@ -21,10 +23,10 @@ SUBMIT_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
-            "multipart/form-data": {"schema": _FORM, "example": {"file": "(bytes)", "tgt_lang": "pt"}},
+            "multipart/form-data": {"schema": _FORM, "example": FORM_EXAMPLE},
             "application/json": {
                 "schema": PathSubmission.model_json_schema(),
-                "example": {"video_path": "films/holiday.mp4", "tgt_lang": "pt", "src_lang": "en"},
+                "example": {"video_path": "films/holiday.mp4", "tgt_lang": "pt", "src_lang": "en", "priority": 110},
             },
         },
     },

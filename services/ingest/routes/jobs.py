@@ -58,6 +58,7 @@ class JobAnswer(BaseModel):
         404: problem("No such file in the input folder", "video_not_found"),
         409: problem("The key was used for another submission", "idempotency_mismatch"),
         413: problem("Above MAX_UPLOAD_MB", "upload_too_large"),
+        429: problem("A limit of this user; the member `quota` names it", "quota_exceeded"),
         422: problem("Not acceptable", "same_language", "unsupported_pair", "not_a_video", "no_audio", "no_speech"),
         503: problem("Nothing was accepted; try again", "log_unavailable", "no_worker"),
         507: problem("No room on the disk", "disk_full"),

@@ -5,7 +5,7 @@ triggers. A REPLACE also overrides the conflict clause of every statement inside
 Does not live here: queries (`reader`).
 """
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Kept in `user_version`. Another one means: set the file aside and project the log again."""
 
 KV_TABLES = ("jobs", "idempotency", "presets", "projects", "uploads", "job_outputs")

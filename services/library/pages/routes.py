@@ -44,12 +44,14 @@ _TEMPLATES = Environment(
 _TEMPLATES.filters |= {
     "language": words.language,
     "issue": words.issue_words,
+    "setting_reason": words.setting_reason,
     "clock": words.clock,
     "took": words.took,
     "size": words.size,
     "moment": words.moment,
 }
 _TEMPLATES.globals |= {
+    "lowered": words.lowered,
     "stage_names": words.STAGE_NAMES,
     "state_names": words.STATE_NAMES,
     "status_names": words.STATUS_NAMES,
@@ -99,6 +101,7 @@ async def job_page(library: NeedsLibrary, job_id: str) -> Response:
     return _page(
         "job.html",
         job=job,
+        actions=words.actions(JobState(job["state"]), pause_requested=job["pause_requested"]),
         video=next((file for file in files if file["kind"] == "mp4"), None),
         videos=[file for file in files if file["kind"] != "subs"],
         tracks=[file for file in files if file["name"].endswith(".vtt")],

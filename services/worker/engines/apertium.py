@@ -156,6 +156,10 @@ class Apertium:
         related = any(source in family and target in family for family in RELATED)
         return RULES_RELATED_COST if related else RULES_COST
 
+    def memory(self) -> int:
+        """Return 0: nothing is kept."""
+        return 0
+
     def load(self) -> None:
         """Do nothing: each batch is a process of its own (0.2 s). Raises EngineError if it is not installed."""
         if reason := self.available():

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from services.worker.engines.memory import with_weights
 from services.worker.engines.protocols import EngineError, EngineOptions, MtText
 from services.worker.engines.routes import NEURAL_COST
 from services.worker.engines.sentences import sentences
@@ -89,6 +90,11 @@ class Bergamot:
     def cost(self, source: str, target: str) -> float:  # noqa: ARG002 -- the same for every pair
         """Return the quality cost of a step (`routes`)."""
         return NEURAL_COST
+
+    def memory(self) -> int:
+        """Return about what both directions take."""
+        files = (self._models() / folder / name for folder, names in WEIGHTS.values() for name in names)
+        return with_weights(sum(file.stat().st_size for file in files))
 
     def load(self) -> None:
         """Load both directions (0.1 s each). Raises EngineError if a file is missing or not the pinned one."""

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from services.worker.engines import packages
+from services.worker.engines.memory import with_weights
 from services.worker.engines.protocols import EngineError, EngineOptions, Samples
 from services.worker.engines.takes import is_speakable, trim_silence
 from shared.artifacts import sha256_file
@@ -64,6 +65,8 @@ class Coqui:
     def device(self) -> str:
         if self._options.device != "auto":
             return self._options.device
+        if packages.missing("torch", "torch"):
+            return "cpu"
         import torch  # noqa: PLC0415 -- heavy, and optional
 
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -75,6 +78,9 @@ class Coqui:
             lines = [f"{file.name} {sha256_file(file)}" for file in files]
             self._digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
         return self._digest
+
+    def memory(self) -> int:
+        return with_weights((self._directory / WEIGHTS).stat().st_size) if self._directory is not None else 0
 
     def load(self) -> None:
         if self._model is not None:

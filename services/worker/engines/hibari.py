@@ -6,6 +6,7 @@ Lives here: the adapter. The package's other voices download when first used, so
 from typing import Any
 
 from services.worker.engines import packages
+from services.worker.engines.memory import with_weights
 from services.worker.engines.protocols import EngineError, EngineOptions, Samples
 from services.worker.engines.takes import is_speakable, trim_silence
 
@@ -38,6 +39,9 @@ class Hibari:
 
     def digest(self) -> str:
         return packages.recorded_sha256(DISTRIBUTION, WEIGHTS)
+
+    def memory(self) -> int:
+        return with_weights(packages.recorded_size(DISTRIBUTION, WEIGHTS))
 
     def load(self) -> None:
         if self._model is not None:

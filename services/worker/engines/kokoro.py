@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from services.worker.engines import packages
+from services.worker.engines.memory import with_weights
 from services.worker.engines.protocols import EngineError, EngineOptions, Samples
 from services.worker.engines.takes import is_speakable, trim_silence
 from services.worker.models.manifest import load_lock
@@ -84,6 +85,9 @@ class Kokoro:
 
     def digest(self) -> str:
         return load_lock().model(MODEL_ID).digest
+
+    def memory(self) -> int:
+        return with_weights(load_lock().model(MODEL_ID).size)
 
     def load(self) -> None:
         if self._model is not None:

@@ -28,12 +28,24 @@ def recorded_sha256(distribution: str, suffix: str) -> str:
 
     The installer checked it when it unpacked the wheel. "" if the distribution or the file is not there.
     """
+    file = _recorded(distribution, suffix)
+    if file is None or file.hash is None or file.hash.mode != "sha256":
+        return ""
+    value = file.hash.value
+    return base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)).hex()
+
+
+def recorded_size(distribution: str, suffix: str) -> int:
+    """Return the bytes that the wheel's RECORD states for that file, 0 if it states none."""
+    file = _recorded(distribution, suffix)
+    return (file.size if file else None) or 0
+
+
+def _recorded(distribution: str, suffix: str) -> importlib.metadata.PackagePath | None:
+    """Return the record of the one file whose path ends in `suffix`, None if there is not exactly one."""
     try:
         files = importlib.metadata.files(distribution) or []
     except importlib.metadata.PackageNotFoundError:
-        return ""
-    hashes = [file.hash for file in files if file.as_posix().endswith(suffix)]
-    if len(hashes) != 1 or hashes[0] is None or hashes[0].mode != "sha256":
-        return ""
-    value = hashes[0].value
-    return base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)).hex()
+        return None
+    found = [file for file in files if file.as_posix().endswith(suffix)]
+    return found[0] if len(found) == 1 else None

@@ -10,17 +10,23 @@ thread-safe: a worker child runs one stage at a time.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.events.types import Device
+from services.worker.engines.memory import default_bound
+from shared.events.names import Device
 
 Samples = NDArray[np.float32]
 """Mono audio, full scale ±1.0. The rate stands beside it."""
+
+DEFAULT_ASR_MODEL = "whisper-base"
+"""The recogniser's weights of the default set."""
+DEFAULT_BEAM = 5
+"""Hypotheses that a recogniser follows at once; 1 is greedy, and takes the least memory."""
 
 ASR_SAMPLE_RATE = 16_000
 """Hz; the only rate that ASR engines take."""
@@ -30,16 +36,29 @@ Progress = Callable[[float], None]
 
 
 class EngineError(RuntimeError):
-    """An engine cannot do what it was asked; the message names the engine and says what to do, never the text."""
+    """An engine cannot do what it was asked; the message names the engine and says what to do, never the text.
+
+    `engine` is its name where that is known: what the circuit breakers count.
+    """
+
+    def __init__(self, message: str, engine: str | None = None) -> None:
+        super().__init__(message)
+        self.engine = engine
 
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """What every engine class is constructed with: `EngineClass(options)`. Constructing one costs nothing."""
+    """What every engine class is constructed with: `EngineClass(options)`. Constructing one costs nothing.
+
+    `asr_model` is the id of a recogniser's weights, of which one engine may have several sizes. `memory_bytes` bounds
+    what all loaded engines take together.
+    """
 
     models_dir: Path
     cpu_threads: int = 2
     device: Device = "auto"
+    asr_model: str = DEFAULT_ASR_MODEL
+    memory_bytes: int = field(default_factory=default_bound)
 
 
 @dataclass(frozen=True)
@@ -104,6 +123,10 @@ class Engine(Protocol):
         """Return a hex digest over all its weights, known before they are read (part of a stage's key)."""
         ...
 
+    def memory(self) -> int:
+        """Return about how many bytes it takes once loaded, known before; 0 for an engine that keeps nothing."""
+        ...
+
     def load(self) -> None:
         """Bring the weights into memory and keep them. Raises EngineError."""
         ...
@@ -124,11 +147,15 @@ class AsrEngine(Engine, Protocol):
         """Return the languages that it transcribes."""
         ...
 
-    def transcribe(self, pcm: Samples, language: str | None, progress: Progress) -> AsrResult:
+    def transcribe(
+        self, pcm: Samples, language: str | None, progress: Progress, *, beam: int = DEFAULT_BEAM
+    ) -> AsrResult:
         """Return the transcript with words of 16 kHz audio; the language is detected when None. Raises EngineError."""
         ...
 
-    def translate_to_english(self, pcm: Samples, language: str | None, progress: Progress) -> AsrResult:
+    def translate_to_english(
+        self, pcm: Samples, language: str | None, progress: Progress, *, beam: int = DEFAULT_BEAM
+    ) -> AsrResult:
         """Return segments of English text for 16 kHz audio in any of its languages. Raises EngineError."""
         ...
 

@@ -1,17 +1,19 @@
 """The engines of one worker process: found, chosen, kept warm.
 
 Lives here: finding engine classes by entry point (groups `dubline.engines.asr`, `.tts`, `.mt`), the order of choice,
-and how many stay in memory. Does not live here: any engine; which chain of translators serves a pair (`routes`).
+and how many, and how much of them, stay in memory. Choosing costs nothing; `load` makes room. Does not live here: any
+engine; which chain of translators serves a pair (`routes`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from importlib.metadata import entry_points
 from typing import Any, Literal, Self, TypeVar
 
 from services.worker.engines.protocols import AsrEngine, Engine, EngineError, EngineOptions, MtEngine, TtsEngine
 from shared.capabilities import EngineStatus
-from shared.events.types import Device, EngineUsed
+from shared.events.names import Device
+from shared.events.types import EngineUsed
 
 Kind = Literal["asr", "mt", "tts"]
 KINDS: tuple[Kind, ...] = ("asr", "mt", "tts")
@@ -39,7 +41,7 @@ class Engines:
         self._options = options
         self._factories = factories
         self._max_loaded = max_loaded
-        self._made: dict[tuple[Kind, Device], list[Any]] = {}
+        self._made: dict[tuple[Kind, Device, str], list[Any]] = {}
         self._recent: list[Engine] = []
 
     @classmethod
@@ -51,26 +53,44 @@ class Engines:
         }
         return cls(options, found, max_loaded=max_loaded)
 
-    def asr(self, device: Device | None = None) -> AsrEngine:
-        """Return the recogniser to use. Raises EngineError that says what is missing."""
-        engines: list[AsrEngine] = self._engines("asr", device)
-        return self._first("asr", engines, "recognises speech")
+    def asr(self, device: Device | None = None, *, model: str | None = None, avoid: Collection[str] = ()) -> AsrEngine:
+        """Return the recogniser to use, with this model's weights. Raises EngineError that says what is missing.
 
-    def tts(self, language: str, *, fast: bool = False, device: Device | None = None) -> TtsEngine:
+        An engine named in `avoid` is taken only where there is no other; so by all choices below.
+        """
+        engines: list[AsrEngine] = self._engines("asr", device, model)
+        return self._first("asr", engines, "recognises speech", avoid)
+
+    def tts(
+        self, language: str, *, fast: bool = False, device: Device | None = None, avoid: Collection[str] = ()
+    ) -> TtsEngine:
         """Return the voice engine for a language; a fast one first if `fast`, else last. Raises EngineError."""
         engines: list[TtsEngine] = self._engines("tts", device)
         speaking = sorted(
             (engine for engine in engines if language in engine.languages()), key=lambda engine: engine.fast != fast
         )
-        return self._first("tts", speaking, f"speaks {language!r}")
+        return self._first("tts", speaking, f"speaks {language!r}", avoid)
 
     def mt(self, device: Device | None = None) -> list[MtEngine]:
         """Return every usable translator in order of preference."""
         engines: list[MtEngine] = self._engines("mt", device)
-        usable = [engine for engine in engines if engine.available() is None]
-        for engine in usable:
-            self._touch(engine)
-        return usable
+        return [engine for engine in engines if engine.available() is None]
+
+    def load(self, engine: Engine) -> None:
+        """Bring an engine's weights into memory, after the least recently used others made room. Raises EngineError.
+
+        One that is larger than the bound on its own is loaded alone.
+        """
+        if engine in self._recent:
+            self._recent.remove(engine)
+        others = [other for other in self._recent if other.loaded()]
+        while others and (
+            len(others) >= self._max_loaded
+            or sum(each.memory() for each in (*others, engine)) > self._options.memory_bytes
+        ):
+            others.pop(0).unload()
+        self._recent.append(engine)
+        engine.load()
 
     def loaded(self) -> list[str]:
         """Return the names of the engines whose weights are in memory, the least recently used first."""
@@ -100,36 +120,34 @@ class Engines:
                 )
         return statuses
 
-    def _engines(self, kind: Kind, device: Device | None) -> list[Any]:
-        """Return the engines of a kind for a device (the options' one if None), preferred first, made only once."""
-        device = device or self._options.device
-        if (kind, device) not in self._made:
-            options = replace(self._options, device=device)
-            engines = [self._same_as_before(factory(options)) for factory in self._factories.get(kind, ())]
-            self._made[kind, device] = sorted(engines, key=lambda engine: (engine.preference, engine.name))
-        return self._made[kind, device]
+    def _engines(self, kind: Kind, device: Device | None, model: str | None = None) -> list[Any]:
+        """Return the engines of a kind for a device and recogniser's model (the options' ones if None).
 
-    def _same_as_before(self, engine: Any) -> Any:
+        Preferred first, made only once.
+        """
+        options = replace(
+            self._options, device=device or self._options.device, asr_model=model or self._options.asr_model
+        )
+        key = (kind, options.device, options.asr_model)
+        if key not in self._made:
+            engines = [
+                self._same_as_before(factory(options), options.asr_model) for factory in self._factories.get(kind, ())
+            ]
+            self._made[key] = sorted(engines, key=lambda engine: (engine.preference, engine.name))
+        return self._made[key]
+
+    def _same_as_before(self, engine: Any, model: str) -> Any:
         """Return the engine of this class that already computes where a new one would, so that weights load once."""
-        made = (other for engines in self._made.values() for other in engines)
+        made = (other for (_, _, its_model), engines in self._made.items() if its_model == model for other in engines)
         same = (other for other in made if type(other) is type(engine) and other.device() == engine.device())
         return next(same, engine)
 
-    def _first(self, kind: Kind, engines: Sequence[E], what: str) -> E:
+    @staticmethod
+    def _first(kind: Kind, engines: Sequence[E], what: str, avoid: Collection[str]) -> E:
         reasons = []
-        for engine in engines:
+        for engine in sorted(engines, key=lambda engine: engine.name in avoid):
             reason = engine.available()
             if reason is None:
-                self._touch(engine)
                 return engine
             reasons.append(f"{engine.name}: {reason}")
         raise EngineError(f"no {kind} engine {what}" + (f" ({'; '.join(reasons)})" if reasons else ""))
-
-    def _touch(self, engine: Engine) -> None:
-        """Note that an engine is about to be used, and make room for it among those that are loaded."""
-        if engine in self._recent:
-            self._recent.remove(engine)
-        others = [other for other in self._recent if other.loaded()]
-        for other in others[: max(0, len(others) - self._max_loaded + 1)]:
-            other.unload()
-        self._recent.append(engine)

@@ -1,7 +1,8 @@
 """Speech to text, and any of its languages to English text: Whisper through faster-whisper.
 
 Lives here: the adapter, and where and how precisely it computes. Does not live here: the weights
-(`services.worker.models`, entry "whisper-base"), nor cutting a transcript into lines (`services.worker.dubbing`).
+(`services.worker.models`, entries `whisper-<size>`; `EngineOptions.asr_model` says which), nor cutting a transcript
+into lines (`services.worker.dubbing`).
 """
 
 import os
@@ -14,9 +15,11 @@ from typing import Any, Literal, TypeVar
 import structlog
 
 from services.worker.engines import packages
+from services.worker.engines.memory import with_weights
 from services.worker.engines.onsets import snap_words
 from services.worker.engines.protocols import (
     ASR_SAMPLE_RATE,
+    DEFAULT_BEAM,
     AsrResult,
     AsrSegment,
     EngineError,
@@ -25,13 +28,11 @@ from services.worker.engines.protocols import (
     Samples,
     Word,
 )
-from services.worker.models.manifest import load_lock
+from services.worker.models.manifest import Model, load_lock
 from services.worker.models.resolver import FETCH_COMMAND, ModelError, is_present, resolve
-from shared.events.types import Device
+from shared.events.names import Device
 
 DISTRIBUTION = "faster-whisper"
-MODEL_ID = "whisper-base"
-BEAM_SIZE = 5
 VAD = {"min_silence_duration_ms": 1000, "speech_pad_ms": 300}
 """Pauses of a second and more are cut out before recognition, because Whisper invents words in them; shorter ones
 stay, because the rhythm of speech helps it to set commas and full stops."""
@@ -124,8 +125,10 @@ class Whisper:
 
     def available(self) -> str | None:
         reason = packages.missing("faster_whisper", DISTRIBUTION)
-        if reason is None and not is_present(load_lock().model(MODEL_ID), self._options.models_dir):
-            return f"model {MODEL_ID} is not in {self._options.models_dir}: run `{FETCH_COMMAND} {MODEL_ID}`"
+        if reason is None and (model := self._locked()) is None:
+            return f"model {self._options.asr_model} is not in the lock file: choose whisper-base"
+        if reason is None and model is not None and not is_present(model, self._options.models_dir):
+            return f"model {model.id} is not in {self._options.models_dir}: run `{FETCH_COMMAND} {model.id}`"
         if reason is None and self._options.device == "cuda" and not _cuda_types():
             return "no CUDA device can be seen: choose device auto or cpu"
         return reason
@@ -138,7 +141,16 @@ class Whisper:
         return self._device
 
     def digest(self) -> str:
-        return load_lock().model(MODEL_ID).digest
+        model = self._locked()
+        return model.digest if model else ""
+
+    def memory(self) -> int:
+        model = self._locked()
+        return with_weights(model.size) if model else 0
+
+    def _locked(self) -> Model | None:
+        """Return what the lock file knows of the model, None if nothing."""
+        return next((model for model in load_lock().models if model.id == self._options.asr_model), None)
 
     def load(self) -> None:
         if self._model is not None:
@@ -146,7 +158,7 @@ class Whisper:
         if reason := self.available():
             raise EngineError(f"whisper: {reason}")
         try:
-            directory = resolve(MODEL_ID, self._options.models_dir)
+            directory = resolve(self._options.asr_model, self._options.models_dir)
         except ModelError as error:
             raise EngineError(str(error)) from error
         wanted = self._options.device
@@ -164,14 +176,23 @@ class Whisper:
     def languages(self) -> frozenset[str]:
         return LANGUAGES
 
-    def transcribe(self, pcm: Samples, language: str | None, progress: Progress) -> AsrResult:
-        return self._run("transcribe", pcm, language, progress)
+    def transcribe(
+        self, pcm: Samples, language: str | None, progress: Progress, *, beam: int = DEFAULT_BEAM
+    ) -> AsrResult:
+        return self._run("transcribe", pcm, language, progress, beam)
 
-    def translate_to_english(self, pcm: Samples, language: str | None, progress: Progress) -> AsrResult:
-        return self._run("translate", pcm, language, progress)
+    def translate_to_english(
+        self, pcm: Samples, language: str | None, progress: Progress, *, beam: int = DEFAULT_BEAM
+    ) -> AsrResult:
+        return self._run("translate", pcm, language, progress, beam)
 
     def _run(
-        self, task: Literal["transcribe", "translate"], pcm: Samples, language: str | None, progress: Progress
+        self,
+        task: Literal["transcribe", "translate"],
+        pcm: Samples,
+        language: str | None,
+        progress: Progress,
+        beam: int,
     ) -> AsrResult:
         if language is not None and language not in LANGUAGES:
             raise EngineError(f"whisper does not know the language {language!r}")
@@ -184,7 +205,7 @@ class Whisper:
             pcm,
             task=task,
             language=BCP47_TO_WHISPER.get(language, language) if language else None,
-            beam_size=BEAM_SIZE,
+            beam_size=beam,
             vad_filter=True,
             vad_parameters=VAD,
             # The words of a translation are not in the order in which they were said: times for them mean nothing.

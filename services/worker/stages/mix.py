@@ -1,13 +1,10 @@
 """The mix stage: the dubbed voice over the lowered original, in the original's channels, at programme loudness.
 
-Lives here: the stage. Does not live here: the envelope (`dubbing.ducking`), the channel plan (`channels`) and the final
+Lives here: the stage, and the mix `enhanced`, of which the lowering is planned from the lines' times. Does not live
+here: the envelope (`dubbing.ducking`), the mix `legacy` (`sidechain`), the channel plan (`channels`) and the final
 loudness (`loudness`). Works in blocks: memory does not grow with the length of the film.
 """
 
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 
@@ -18,8 +15,8 @@ from numpy.typing import NDArray
 
 from services.worker.dubbing import ducking
 from services.worker.engines.registry import Engines
-from services.worker.stages.audio import GAPLESS
-from services.worker.stages.base import Fact, StageContext, StageResult
+from services.worker.stages import sidechain
+from services.worker.stages.base import Fact, StageContext, StageResult, setting
 from services.worker.stages.channels import ChannelPlan, plan_channels
 from services.worker.stages.loudness import CEILING_DBTP, TARGET_LUFS, levelled
 from services.worker.stages.media_engine import (
@@ -27,11 +24,13 @@ from services.worker.stages.media_engine import (
     METER,
     SAMPLE_RATE,
     SILENCE_LUFS,
+    Loudness,
     ffmpeg_engine,
     measure,
     read_meter,
 )
-from shared.artifacts import atomic_path, describe
+from services.worker.stages.sidechain import Gains
+from shared.artifacts import atomic_path, describe, temporary_path
 from shared.commands import StageCommand
 from shared.events.types import EngineUsed, Issue
 from shared.manifests import SpeechManifest
@@ -45,18 +44,13 @@ MAX_TRUE_PEAK_DBTP = -1.0
 MAX_GAIN_DB = 24.0
 """A nearly silent original or voice is not raised beyond this: it would be noise."""
 BYTES_PER_SAMPLE = 4
+ENHANCED = "enhanced"
 
 
-@dataclass(frozen=True)
-class Gains:
-    """Linear gains of the original and of the voice, before the loudness of the sum is set."""
-
-    original: float
-    voice: float
-
-
-def params(_command: StageCommand) -> dict[str, Fact]:
-    return {"target_lufs": TARGET_LUFS, "ceiling_dbtp": CEILING_DBTP, "depth_db": ducking.DEPTH_DB, "revision": 1}
+def params(command: StageCommand) -> dict[str, Fact]:
+    how = str(setting(command, "mix"))
+    depth: dict[str, Fact] = {"depth_db": ducking.DEPTH_DB} if how == ENHANCED else dict(sidechain.COMPRESSOR)
+    return {"mix": how, "target_lufs": TARGET_LUFS, "ceiling_dbtp": CEILING_DBTP, "revision": 1, **depth}
 
 
 def engine(_command: StageCommand, _engines: Engines) -> EngineUsed:
@@ -72,7 +66,6 @@ def gain_to(target_lufs: float, measured_lufs: float) -> float:
 
 def run(context: StageContext) -> StageResult:
     """Raises StageError `missing_input`, FfmpegError, OSError."""
-    speech = SpeechManifest.model_validate_json(context.input("tts_manifest").read_bytes())
     track = context.command.job.source.audio
     plan = plan_channels(track.layout, track.channels)
     samples = round(float(context.command.facts["duration_s"]) * SAMPLE_RATE)
@@ -82,22 +75,12 @@ def run(context: StageContext) -> StageResult:
         original=gain_to(TARGET_LUFS, float(context.command.facts["source_lufs"])),
         voice=gain_to(TARGET_LUFS, voice.integrated),
     )
-    spans = [(line.start, line.end) for line in speech.lines]
+    making = enhanced if setting(context.command, "mix") == ENHANCED else sidechain.legacy
 
-    with scratch(context.paths.work) as premix, atomic_path(context.paths.final_mix) as temporary:
-        with (
-            context.ffmpeg.reading(original_arguments(context.source, track.index, plan, samples)) as original,
-            soundfile.SoundFile(dialogue) as voices,
-            context.ffmpeg.writing(premix_arguments(plan, premix), loglevel="info") as (pipe, log),
-        ):
-            for first in range(0, samples, BLOCK):
-                count = min(BLOCK, samples - first)
-                envelope = ducking.gain_envelope(spans, first, count, sample_rate=SAMPLE_RATE)
-                spoken = voices.read(count, dtype="float32", fill_value=0.0)
-                pipe.write(mixed(read_block(original, count, plan.channels), spoken, envelope, gains, plan).tobytes())
-                context.progress(0.7 * (first + count) / samples, "mixing")
+    with temporary_path(context.paths.final_mix) as premix, atomic_path(context.paths.final_mix) as temporary:
+        metered = making(context, plan, gains, samples, premix)
         context.progress(0.75, "setting the loudness")
-        reached, level = levelled(context.ffmpeg, premix, temporary, read_meter(log), samples)
+        reached, level = levelled(context.ffmpeg, premix, temporary, metered, samples)
 
     facts: dict[str, Fact] = {
         "duration_s": samples / SAMPLE_RATE,
@@ -118,6 +101,25 @@ def run(context: StageContext) -> StageResult:
         detail = f"{track.channels} channels became {plan.layout}"
         issues.append(Issue(code="channels_reduced", stage="mix", detail=detail))
     return StageResult([describe("final_mix", context.paths.final_mix, context.paths.output_root)], facts, issues)
+
+
+def enhanced(context: StageContext, plan: ChannelPlan, gains: Gains, samples: int, premix: Path) -> Loudness:
+    """Write the mix with the original lowered by a fixed depth around each line. Return its loudness."""
+    speech = SpeechManifest.model_validate_json(context.input("tts_manifest").read_bytes())
+    spans = [(line.start, line.end) for line in speech.lines]
+    track = context.command.job.source.audio.index
+    with (
+        context.ffmpeg.reading(original_arguments(context.source, track, plan, samples)) as original,
+        soundfile.SoundFile(context.input("dialogue")) as voices,
+        context.ffmpeg.writing(premix_arguments(plan, premix), loglevel="info") as (pipe, log),
+    ):
+        for first in range(0, samples, BLOCK):
+            count = min(BLOCK, samples - first)
+            envelope = ducking.gain_envelope(spans, first, count, sample_rate=SAMPLE_RATE)
+            spoken = voices.read(count, dtype="float32", fill_value=0.0)
+            pipe.write(mixed(read_block(original, count, plan.channels), spoken, envelope, gains, plan).tobytes())
+            context.progress(0.7 * (first + count) / samples, "mixing")
+    return read_meter(log)
 
 
 def mixed(
@@ -143,13 +145,7 @@ def read_block(pipe: BufferedReader, count: int, channels: int) -> NDArray[np.fl
 
 def original_arguments(source: Path, track: int, plan: ChannelPlan, samples: int) -> list[str]:
     """Return the run that writes the source's sound to a pipe: 48 kHz float, exactly `samples`."""
-    sound = (
-        graph.input(f"{FILE}{source}")[str(track)]
-        .filter("aresample", SAMPLE_RATE, **GAPLESS)
-        .filter("aformat", sample_fmts="flt", channel_layouts=plan.layout)
-        .filter("apad", whole_len=samples)
-        .filter("atrim", end_sample=samples)
-    )
+    sound = sidechain.original(source, track, plan, samples)
     arguments_of: list[str] = graph.output(sound, "pipe:1", f="f32le").get_args()
     return arguments_of
 
@@ -169,14 +165,3 @@ def premix_arguments(plan: ChannelPlan, target: Path) -> list[str]:
     made = graph.output(sound, f"{FILE}{target}", f="wav", rf64="auto", acodec="pcm_f32le", ar=SAMPLE_RATE, **EXACT)
     arguments_of: list[str] = made.get_args()
     return arguments_of
-
-
-@contextmanager
-def scratch(directory: Path) -> Iterator[Path]:
-    """Yield the path of a temporary WAV that is gone after the block."""
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f".{secrets.token_hex(6)}.tmp.wav"
-    try:
-        yield path
-    finally:
-        path.unlink(missing_ok=True)

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from services.worker.dubbing.onset import refine_onsets
 from services.worker.dubbing.segmentation import RecognisedRun, segment_words
-from services.worker.engines.protocols import ASR_SAMPLE_RATE, AsrResult, AsrSegment
+from services.worker.engines.protocols import ASR_SAMPLE_RATE, AsrEngine, AsrResult, AsrSegment
 from services.worker.engines.registry import Engines, engine_used
-from services.worker.stages.base import Fact, StageContext, StageError, StageResult
+from services.worker.stages.base import Fact, StageContext, StageError, StageResult, device_of, setting, working
 from shared.artifacts import describe
 from shared.commands import StageCommand
 from shared.events.types import EngineUsed, Issue
@@ -22,22 +22,29 @@ LOW_CONFIDENCE_LOGPROB = -1.05
 
 
 def params(command: StageCommand) -> dict[str, Fact]:
-    return {"src_lang": command.job.src_lang}
+    return {"src_lang": command.job.src_lang, "asr_beam": setting(command, "asr_beam")}
 
 
 def engine(command: StageCommand, engines: Engines) -> EngineUsed:
-    return engine_used(engines.asr(command.job.device))
+    return engine_used(chosen(command, engines))
+
+
+def chosen(command: StageCommand, engines: Engines) -> AsrEngine:
+    """Return the recogniser for this command. Raises EngineError."""
+    return engines.asr(device_of(command), model=str(setting(command, "asr_model")), avoid=command.avoid)
 
 
 def run(context: StageContext) -> StageResult:
-    """Raises StageError `no_speech`, EngineError, OSError."""
+    """Raises StageError `no_speech`, `engine_failed` or `out_of_memory`, EngineError, OSError."""
     command = context.command
-    recogniser = context.engines.asr(command.job.device)
+    recogniser = chosen(command, context.engines)
     context.progress(0.0, "loading the recogniser")
     context.load(recogniser)
     pcm = read_pcm(context)
     language = None if command.job.src_lang == "auto" else command.job.src_lang
-    heard = recogniser.transcribe(pcm, language, lambda done: context.progress(done, "transcribing"))
+    beam = int(setting(command, "asr_beam"))
+    with working(recogniser):
+        heard = recogniser.transcribe(pcm, language, lambda done: context.progress(done, "transcribing"), beam=beam)
     runs = [recognised_run(segment) for segment in heard.segments]
     segments = refine_onsets(segment_words(runs, duration_s=heard.duration_s), pcm)
     if not segments:

@@ -9,7 +9,7 @@ Out: `translation` (translation.json).
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import soundfile
@@ -19,14 +19,12 @@ from services.worker.engines.protocols import ASR_SAMPLE_RATE, AsrEngine, Engine
 from services.worker.engines.registry import Engines, engine_used
 from services.worker.engines.routes import Route, Step, cheapest, usable_steps
 from services.worker.engines.takes import is_speakable
-from services.worker.stages.base import Fact, StageContext, StageError, StageResult
+from services.worker.stages.base import Fact, StageContext, StageError, StageResult, device_of, setting, working
 from shared.artifacts import describe
 from shared.commands import StageCommand
-from shared.events.types import Device, EngineUsed, Issue
+from shared.events.types import EngineUsed, Issue
+from shared.job.aggregate import OUT_OF_MEMORY
 from shared.manifests import Segment, Transcript, TranslatedSegment, Translation
-
-BATCH = 32
-"""Segments per call of an engine: few enough for live progress, enough to start few processes."""
 
 AUTO = "auto"
 
@@ -47,21 +45,28 @@ class Translators:
 
     texts: dict[str, MtEngine]
     listening: AsrEngine | None
+    avoid: Collection[str] = ()
 
     @classmethod
-    def usable(cls, engines: Engines, device: Device) -> "Translators":
-        """Return them for a job's device."""
+    def usable(cls, command: StageCommand, engines: Engines) -> "Translators":
+        """Return them for a command's settings."""
+        device = device_of(command)
         try:
-            listening = engines.asr(device)
+            listening = engines.asr(device, model=str(setting(command, "asr_model")), avoid=command.avoid)
         except EngineError:
             listening = None
-        return cls({engine.name: engine for engine in engines.mt(device)}, listening)
+        return cls({engine.name: engine for engine in engines.mt(device)}, listening, command.avoid)
 
     def route(self, source: str, target: str) -> Route:
-        """Return the best route. Raises StageError `same_language` or `unsupported_pair`."""
+        """Return the best route, around engines to avoid if there is one.
+
+        Raises StageError `same_language` or `unsupported_pair`.
+        """
         if source == target:
             raise StageError("same_language", f"the video is already in {source!r}: choose another target language")
-        routes = cheapest(usable_steps(self.texts.values(), self.listening), source)
+        steps = usable_steps(self.texts.values(), self.listening)
+        around = cheapest([step for step in steps if step.engine not in self.avoid], source)
+        routes = around if target in around else cheapest(steps, source)
         if target not in routes:
             reachable = ", ".join(routes) or "none"
             raise StageError(
@@ -85,10 +90,12 @@ def params(command: StageCommand) -> dict[str, Fact]:
 
 def engine(command: StageCommand, engines: Engines) -> EngineUsed:
     """Return the engines of the route as one, with a digest over all of them. Raises StageError as `run` does."""
-    translators = Translators.usable(engines, command.job.device)
+    translators = Translators.usable(command, engines)
     route = translators.route(_source_language(command), command.job.tgt_lang)
     used = [engine_used(translators.engine(step)) for step in route.steps]
     material = [*route.names(), *(part for one in used for part in (one.name, one.version, one.digest))]
+    if any(step.hears for step in route.steps):  # of no matter to a route of texts
+        material.append(f"beam {setting(command, 'asr_beam')}")
     return EngineUsed(
         name="+".join(one.name for one in used),
         version="+".join(one.version for one in used),
@@ -101,17 +108,16 @@ def run(context: StageContext) -> StageResult:
     """Translate the transcript. Raises StageError if no route exists, an engine cannot load, or nothing succeeds."""
     transcript = Transcript.model_validate_json(context.input("transcript").read_bytes())
     target = context.command.job.tgt_lang
-    translators = Translators.usable(context.engines, context.command.job.device)
+    translators = Translators.usable(context.command, context.engines)
     route = translators.route(transcript.language, target)
     lines = [Line(segment, segment.text.strip()) for segment in transcript.segments]
     for number, step in enumerate(route.steps):
-        try:
-            context.load(translators.engine(step))
-            _take(step, translators, lines, context, _part_of(context, number, len(route.steps), str(step)))
-        except EngineError as error:
-            raise StageError("engine_failed", f"{step}: {error}", retryable=True) from error
-    if lines and all(line.failed for line in lines):
-        raise StageError("translation_failed", f"no segment could be translated by {', '.join(route.names())}")
+        taking = translators.engine(step)
+        context.load(taking)
+        _take(step, translators, lines, context, _part_of(context, number, len(route.steps), str(step)))
+        if lines and all(line.failed for line in lines):
+            reason = f"no segment could be translated by {', '.join(route.names())}"
+            raise StageError("translation_failed", reason, retryable=True, engine=taking.name)
     translation = Translation(
         source_language=transcript.language,
         target_language=target,
@@ -127,12 +133,12 @@ def run(context: StageContext) -> StageResult:
 
 
 def translate_lines(
-    engine: MtEngine, lines: Sequence[Line], source: str, target: str, progress: Callable[[float], None]
+    engine: MtEngine, lines: Sequence[Line], source: str, target: str, progress: Callable[[float], None], size: int
 ) -> None:
-    """Take the lines one step further, in batches. A line that the engine cannot translate is marked as failed."""
+    """Take the lines one step further, in batches of `size`. A line that the engine cannot translate is marked."""
     waiting = [line for line in lines if not line.failed and is_speakable(line.text)]
-    for start in range(0, len(waiting), BATCH):
-        batch = waiting[start : start + BATCH]
+    for start in range(0, len(waiting), size):
+        batch = waiting[start : start + size]
         for line, done in zip(batch, _batch(engine, [line.text for line in batch], source, target), strict=True):
             if done is None or not is_speakable(done.text):
                 line.text, line.failed = line.segment.text.strip(), True
@@ -143,10 +149,16 @@ def translate_lines(
 
 
 def _batch(engine: MtEngine, texts: list[str], source: str, target: str) -> list[MtText | None]:
-    """Return the translations; if the batch fails, each text gets a try of its own, and None if that fails too."""
+    """Return the translations; if the batch fails, each text gets a try of its own, and None if that fails too.
+
+    Raises StageError `out_of_memory`: the whole stage is then tried again with smaller batches.
+    """
     try:
-        return [*engine.translate(texts, source, target)]
-    except EngineError:
+        with working(engine):
+            return [*engine.translate(texts, source, target)]
+    except StageError as error:
+        if error.code == OUT_OF_MEMORY:
+            raise
         if len(texts) == 1:
             return [None]
         return [done for text in texts for done in _batch(engine, [text], source, target)]
@@ -159,17 +171,20 @@ def _take(
         assert translators.listening is not None
         _listen(translators.listening, lines, context, step.source, progress)
     else:
-        translate_lines(translators.texts[step.engine], lines, step.source, step.target, progress)
+        size = int(setting(context.command, "mt_batch"))
+        translate_lines(translators.texts[step.engine], lines, step.source, step.target, progress, size)
 
 
 def _listen(
     engine: AsrEngine, lines: list[Line], context: StageContext, language: str, progress: Callable[[float], None]
 ) -> None:
-    """Let the recogniser translate the whole audio, and lay its English onto the segments. Raises EngineError."""
+    """Let the recogniser translate the whole audio, and lay its English onto the segments. Raises StageError."""
     pcm, rate = soundfile.read(context.input("asr_audio"), dtype="float32")
     if rate != ASR_SAMPLE_RATE or pcm.ndim != 1:
         raise StageError("bad_input", f"asr_audio must be mono at {ASR_SAMPLE_RATE} Hz")
-    heard = engine.translate_to_english(pcm, language, progress)
+    beam = int(setting(context.command, "asr_beam"))
+    with working(engine):
+        heard = engine.translate_to_english(pcm, language, progress, beam=beam)
     chunks = [Timed(part.start, part.end, part.text) for part in heard.segments]
     spans = [(line.segment.start, line.segment.end) for line in lines]
     for line, text in zip(lines, onto_segments(chunks, spans), strict=True):

@@ -18,15 +18,17 @@ from numpy.typing import NDArray
 
 from services.worker.dubbing.fit import Placement, Slot, place, plan_rate, plan_slots
 from services.worker.dubbing.place import mix_into, with_edge_fades
-from services.worker.engines.protocols import EngineError, TtsEngine
+from services.worker.engines.protocols import TtsEngine
 from services.worker.engines.registry import Engines, engine_used
-from services.worker.stages.base import Fact, StageContext, StageError, StageResult
+from services.worker.engines.takes import is_speakable
+from services.worker.stages.base import Fact, StageContext, StageError, StageResult, device_of, setting, working
 from services.worker.stages.media_engine import EXACT, SAMPLE_RATE
 from services.worker.stages.stretch import stretched
 from shared.artifacts import atomic_path, describe
 from shared.commands import StageCommand
 from shared.events.types import EngineUsed, Issue
 from shared.ffmpeg import Ffmpeg
+from shared.job.aggregate import OUT_OF_MEMORY
 from shared.layout import Layout
 from shared.manifests import SpeechManifest, SpokenLine, TranslatedSegment, Translation
 from shared.media_inputs import FILE
@@ -35,7 +37,8 @@ _COPY_BLOCK = 1 << 20
 
 
 def params(command: StageCommand) -> dict[str, Fact]:
-    return {"tgt_lang": command.job.tgt_lang, "fast": command.job.mode == "low"}
+    names = ("fast_voice", "timing_fit")
+    return {"tgt_lang": command.job.tgt_lang, **{name: setting(command, name) for name in names}}
 
 
 def engine(command: StageCommand, engines: Engines) -> EngineUsed:
@@ -43,8 +46,9 @@ def engine(command: StageCommand, engines: Engines) -> EngineUsed:
 
 
 def chosen(command: StageCommand, engines: Engines) -> TtsEngine:
-    """Return the voice engine for this job. Raises EngineError."""
-    return engines.tts(command.job.tgt_lang, fast=command.job.mode == "low", device=command.job.device)
+    """Return the voice engine for this command. Raises EngineError."""
+    fast = bool(setting(command, "fast_voice"))
+    return engines.tts(command.job.tgt_lang, fast=fast, device=device_of(command), avoid=command.avoid)
 
 
 @dataclass(frozen=True)
@@ -68,12 +72,13 @@ class TakeCache:
         self.synthesised = 0
 
     def take(self, text: str, voice: str, rate: float) -> Take:
-        """Return the cached take, or speak it now. Raises EngineError, OSError."""
+        """Return the cached take, or speak it now. Raises StageError `engine_failed` or `out_of_memory`, OSError."""
         material = [text, self._language, voice, rate, self._engine.name, self._engine.version, self._engine.digest]
         key = hashlib.sha256(json.dumps(material).encode()).hexdigest()
         path = self._layout.take(self._owner, key)
         if not path.exists():
-            samples, sample_rate = self._speaker.synthesize(text, self._language, voice, rate)
+            with working(self._speaker):
+                samples, sample_rate = self._speaker.synthesize(text, self._language, voice, rate)
             self.synthesised += 1
             with atomic_path(path) as temporary:
                 soundfile.write(temporary, samples, sample_rate, subtype="PCM_24")  # its float WAVs carry a time
@@ -82,7 +87,7 @@ class TakeCache:
 
 
 def run(context: StageContext) -> StageResult:
-    """Raises StageError `nothing_spoken`, EngineError, FfmpegError, OSError."""
+    """Raises StageError `nothing_spoken`, `engine_failed` or `out_of_memory`, EngineError, FfmpegError, OSError."""
     translation = Translation.model_validate_json(context.input("translation").read_bytes())
     duration_s = float(context.command.facts["duration_s"])
     speaker = chosen(context.command, context.engines)
@@ -100,16 +105,25 @@ def run(context: StageContext) -> StageResult:
             context.progress(done / len(slots), f"line {done + 1} of {len(slots)}")
             try:
                 spoken, cut = speak(context, cache, track, line, slot, voice)
-            except EngineError:
+            except StageError as error:
+                if error.code == OUT_OF_MEMORY:
+                    raise
                 issues.append(Issue(code="line_not_spoken", stage="tts", segment=line.index))
                 continue
             lines.append(spoken)
             if cut or not spoken.fits:
                 issues.append(Issue(code="line_overruns", stage="tts", segment=line.index))
     if not lines:
-        raise StageError("nothing_spoken", "no line of the translation could be spoken")
+        if any(is_speakable(line.text) for line in translation.segments):
+            raise StageError(
+                "engine_failed", f"{speaker.name} could not speak any line", retryable=True, engine=speaker.name
+            )
+        raise StageError("nothing_spoken", "no line of the translation has anything to say")
     manifest = SpeechManifest(sample_rate=SAMPLE_RATE, duration_s=duration_s, voice=voice, lines=lines)
     manifest.write(context.paths.speech_manifest)
+    if setting(context.command, "fast_voice") and not speaker.fast:
+        detail = f"{speaker.name} spoke: no fast voice here speaks {language!r}"
+        issues.append(Issue(code="no_fast_voice", stage="tts", detail=detail))
     outputs = [
         describe("dialogue", context.paths.dialogue, context.paths.output_root),
         describe("tts_manifest", context.paths.speech_manifest, context.paths.output_root),
@@ -131,9 +145,12 @@ def speak(
     slot: Slot,
     voice: str,
 ) -> tuple[SpokenLine, bool]:
-    """Put one line on the track; also return whether its end lies beyond the track."""
+    """Put one line on the track; also return whether its end lies beyond the track.
+
+    Without `timing_fit` a line is spoken once, at the voice's own pace, and only stretched into its time.
+    """
     take = cache.take(line.text, voice, 1.0)
-    rate = round(plan_rate(take.natural_s, slot), 3)
+    rate = round(plan_rate(take.natural_s, slot), 3) if setting(context.command, "timing_fit") else 1.0
     if rate != 1.0:
         take = cache.take(line.text, voice, rate)
     placement: Placement = place(take.natural_s, slot, engine_rate=rate)

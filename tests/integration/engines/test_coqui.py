@@ -4,6 +4,7 @@ Runs where the optional environment is (requirements-coqui.lock); elsewhere only
 """
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -140,3 +141,8 @@ def test_a_voice_or_language_that_is_not_configured_is_refused(tmp_path: Path) -
         engine.default_voice("ja")
     with pytest.raises(EngineError, match="no voice 'nobody'"):
         engine.synthesize("Hello.", "en", "nobody", 1.0)
+
+
+def test_without_torch_it_would_compute_on_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert Coqui(EngineOptions(Path("models")), {}).device() == "cpu"

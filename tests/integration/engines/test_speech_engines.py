@@ -123,6 +123,14 @@ def test_silence_gives_no_words_and_no_made_up_language(whisper: Whisper, second
     assert found.language == (language or "und")
 
 
+def test_the_beam_is_the_one_that_the_call_asks_for(whisper: Whisper, hibari: Hibari):
+    pcm = to_asr_rate(*hibari.synthesize("A short line.", "en", hibari.default_voice("en"), 1.0))
+
+    assert "short line" in words(" ".join(s.text for s in whisper.transcribe(pcm, "en", nothing, beam=1).segments))
+    with pytest.raises((RuntimeError, ValueError), match="beam"):
+        whisper.transcribe(pcm, "en", nothing, beam=0)
+
+
 def test_an_unknown_language_is_refused(whisper: Whisper):
     with pytest.raises(EngineError, match="xx"):
         whisper.transcribe(np.zeros(0, np.float32), "xx", nothing)

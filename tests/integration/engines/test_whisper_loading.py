@@ -9,7 +9,7 @@ import pytest
 from ctranslate2.specs.whisper_spec import WhisperSpec
 
 from services.worker.engines.whisper import build_model, compute_choices, first_working
-from shared.events.types import Device
+from shared.events.names import Device
 
 WIDTH = 64
 MELS = 80

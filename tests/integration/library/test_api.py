@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from shared.events.types import JobStarted
+from shared.events.types import JobCanceled, JobDegraded, JobPauseRequested, JobStarted
 from shared.identity import uuid7
 from shared.manifests import JobManifest
 from shared.telemetry import Progress
@@ -131,6 +131,31 @@ def test_pages_escape_what_users_named_and_allow_no_foreign_script(library: Libr
         assert " onclick=" not in page.text
 
 
+def test_a_page_tells_a_lowered_mode_a_requested_pause_and_the_settings_and_offers_what_is_possible(
+    library: LibraryProcess,
+) -> None:
+    job_id = uuid7()
+    settings = {"asr_model": {"value": "small", "reason": "fallback:no_gpu"}}
+    library.append(
+        submitted(job_id, mode="high"),
+        event(JobDegraded, job_id, from_mode="high", to_mode="low", queue_len=9, reason="backpressure_degraded"),
+        event(JobStarted, job_id, mode="low", settings=settings),
+        event(JobPauseRequested, job_id),
+    )
+    page = get(library, f"/ui/jobs/{job_id}").text
+    assert "lowered from high: busy" in page
+    assert "Pauses when its running stage has ended." in page
+    assert "instead: no gpu" in page
+    for verb in ("resume", "cancel", "kill"):
+        assert f'action="/api/jobs/{job_id}/{verb}"' in page
+    assert f'action="/api/jobs/{job_id}/rerun"' not in page
+    assert f'data-why="{job_id}"' in get(library, "/ui/jobs").text
+    assert "lowered from high: busy" in get(library, "/ui/jobs").text
+    assert get(library, f"/api/jobs/{job_id}").json()["settings"] == settings
+    library.append(event(JobCanceled, job_id))
+    assert f'action="/api/jobs/{job_id}/rerun"' in get(library, f"/ui/jobs/{job_id}").text
+
+
 def test_the_page_of_a_finished_job_plays_and_offers_it(library: LibraryProcess) -> None:
     job_id = library.finished_job(stem="shown")
     page = get(library, f"/ui/jobs/{job_id}").text
@@ -144,7 +169,17 @@ def test_the_page_of_a_finished_job_plays_and_offers_it(library: LibraryProcess)
 def test_home_and_static_files(library: LibraryProcess) -> None:
     home = httpx.get(library.url + "/")
     assert (home.status_code, home.headers["location"]) == (307, "/ui/jobs")
-    for name in ("dubline.css", "live.js", "jobs.js", "job.js", "submit.js", "icon.svg", "check.svg"):
+    for name in (
+        "dubline.css",
+        "live.js",
+        "jobs.js",
+        "job.js",
+        "submit.js",
+        "why.js",
+        "control.js",
+        "icon.svg",
+        "check.svg",
+    ):
         assert get(library, f"/static/{name}").status_code == 200
     assert get(library, "/static/../app.py").status_code == 404
 

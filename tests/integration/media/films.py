@@ -14,7 +14,8 @@ from services.worker.engines.registry import Engines
 from services.worker.stages import audio, mix, mux
 from services.worker.stages.base import StageContext, StageResult
 from shared.artifacts import describe
-from shared.events.types import AudioTrack, SourceMedia, Stage, VideoTrack
+from shared.events.names import Stage
+from shared.events.types import AudioTrack, SourceMedia, VideoTrack
 from shared.ffmpeg import Ffmpeg
 from shared.layout import Layout
 from shared.manifests import Segment, SpeechManifest, SpokenLine, Transcript, TranslatedSegment, Translation

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,13 +46,14 @@ class Context:
         self.source, self.target, self.src_lang = source, target, src_lang
         self.progress: list[float] = []
 
-    def of(self, factories: dict[Kind, Sequence[EngineFactory]]) -> StageContext:
+    def of(self, factories: dict[Kind, Sequence[EngineFactory]], **changes: Any) -> StageContext:
         order = command(
             "job",
             "translate",
             job=submitted_data(src_lang=self.src_lang, tgt_lang=self.target),
             facts={"language": self.source},
             inputs=self.inputs,
+            **changes,
         )
         return StageContext(
             command=order,
@@ -148,6 +150,9 @@ class Moody:
     def digest(self) -> str:
         return "0"
 
+    def memory(self) -> int:
+        return 0
+
     def load(self) -> None: ...
 
     def loaded(self) -> bool:
@@ -181,6 +186,65 @@ def test_an_engine_that_fails_everywhere_fails_the_stage(tmp_path: Path) -> None
         translate.run(job.of({"mt": [lambda _: Moody(lambda _text: True)]}))
     assert failure.value.code == "translation_failed"
     assert not job.paths.translation.exists()
+
+
+def test_an_engine_that_fails_everywhere_is_named_and_may_be_tried_again(tmp_path: Path) -> None:
+    job = Context(tmp_path, "en", "pt", ["one"])
+    with pytest.raises(StageError) as failure:
+        translate.run(job.of({"mt": [lambda _: Moody(lambda _text: True)]}))
+    assert (failure.value.engine, failure.value.retryable) == ("moody", True)
+
+
+@pytest.mark.parametrize(("size", "batches"), [(1, [1] * 5), (2, [2, 2, 1]), (32, [5])])
+def test_an_engine_gets_as_many_lines_at_once_as_the_settings_say(
+    tmp_path: Path, size: int, batches: list[int]
+) -> None:
+    class Counting(Moody):
+        def translate(self, texts: list[str], source: str, target: str) -> list[MtText]:
+            found.append(len(texts))
+            return super().translate(texts, source, target)
+
+    found: list[int] = []
+    job = Context(tmp_path, "en", "pt", ["Yes."] * 5)
+    translate.run(job.of({"mt": [lambda _: Counting(lambda _text: False)]}, settings={"mt_batch": size}))
+    assert found == batches
+
+
+def test_running_out_of_memory_ends_the_stage_at_once_with_the_code_for_a_smaller_try(tmp_path: Path) -> None:
+    class Hungry(Moody):
+        def translate(self, texts: list[str], source: str, target: str) -> list[MtText]:
+            if len(texts) > 1:
+                raise RuntimeError("CUDA failed with error out of memory")
+            return super().translate(texts, source, target)
+
+    hungry: dict[Kind, Sequence[EngineFactory]] = {"mt": [lambda _: Hungry(lambda _text: False)]}
+    job = Context(tmp_path, "en", "pt", ["one", "two"])
+    with pytest.raises(StageError) as failure:
+        translate.run(job.of(hungry))
+    assert (failure.value.code, failure.value.engine, failure.value.retryable) == ("out_of_memory", "moody", True)
+    assert translate.run(job.of(hungry, settings={"mt_batch": 1})).issues == []
+
+
+def test_the_route_goes_around_an_engine_to_avoid_while_it_can(tmp_path: Path) -> None:
+    class Dearer(Moody):
+        name = "dearer"
+
+        def cost(self, source: str, target: str) -> float:  # noqa: ARG002
+            return 9.0
+
+    both: dict[Kind, Sequence[EngineFactory]] = {
+        "mt": [kind_of(Moody), kind_of(Dearer)],
+    }
+    job = Context(tmp_path, "en", "pt", ["one"])
+    for avoid, route in [([], "moody:en-pt"), (["moody"], "dearer:en-pt"), (["moody", "dearer"], "moody:en-pt")]:
+        context = job.of(both, avoid=avoid)
+        translate.run(context)
+        assert job.translation().route == [route]
+        assert translate.engine(context.command, context.engines).name == route.split(":")[0]
+
+
+def kind_of(engine: type[Moody]) -> EngineFactory:
+    return lambda _: engine(lambda _text: False)
 
 
 def test_the_target_must_be_another_language(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """Which engine is chosen, and how many stay in memory. The engines here are real classes with nothing to load."""
 
+from dataclasses import replace
+from importlib.metadata import entry_points
+
 import numpy as np
 import pytest
 
@@ -8,6 +11,7 @@ from services.worker.engines.kokoro import LANGUAGES, Kokoro
 from services.worker.engines.protocols import AsrResult, EngineError, EngineOptions, MtText, Progress, Samples
 from services.worker.engines.registry import Engines, engine_used
 from services.worker.engines.whisper import Whisper
+from shared.job.modes import FAST_VOICES
 
 
 class Tone:
@@ -16,10 +20,14 @@ class Tone:
     kind, name, version, preference, fast = "tts", "tone", "1", 50, False
     speaks = frozenset({"en", "eo"})
     reason: str | None = None
+    size = 100
 
     def __init__(self, options: EngineOptions) -> None:
         self.options = options
         self.in_memory = False
+
+    def memory(self) -> int:
+        return self.size
 
     def available(self) -> str | None:
         return self.reason
@@ -76,15 +84,16 @@ class CudaTone(Tone):
 class Ear:
     """A recogniser that hears nothing."""
 
-    kind, name, version, preference = "asr", "ear", "1", 50
+    kind, name, version, preference, size = "asr", "ear", "1", 50, 300
 
-    def __init__(self, _options: EngineOptions) -> None:
+    def __init__(self, options: EngineOptions) -> None:
+        self.options = options
         self.in_memory = False
 
     available = staticmethod(lambda: None)
     device = staticmethod(lambda: "cpu")
     digest = staticmethod(lambda: "1" * 64)
-    load, loaded, unload = Tone.load, Tone.loaded, Tone.unload
+    memory, load, loaded, unload = Tone.memory, Tone.load, Tone.loaded, Tone.unload
     languages = staticmethod(lambda: frozenset({"en"}))
 
     def transcribe(self, _pcm: Samples, _language: str | None, _progress: Progress) -> AsrResult:
@@ -96,7 +105,7 @@ class Ear:
 class Echo:
     """A translator that says the same again."""
 
-    kind, name, version, preference = "mt", "echo", "1", 50
+    kind, name, version, preference, size = "mt", "echo", "1", 50, 0
 
     def __init__(self, _options: EngineOptions) -> None:
         self.in_memory = False
@@ -104,7 +113,7 @@ class Echo:
     available = staticmethod(lambda: None)
     device = staticmethod(lambda: "cpu")
     digest = staticmethod(lambda: "2" * 64)
-    load, loaded, unload = Tone.load, Tone.loaded, Tone.unload
+    memory, load, loaded, unload = Tone.memory, Tone.load, Tone.loaded, Tone.unload
     pairs = staticmethod(lambda: frozenset({("en", "eo")}))
     cost = staticmethod(lambda _source, _target: 1.0)
 
@@ -160,15 +169,62 @@ def test_a_job_that_names_a_device_gets_an_engine_for_it_and_weights_load_once_p
 
 def test_the_least_recently_used_engine_makes_room(options):
     engines = Engines(options, {"asr": [Ear], "tts": [Tone, FastTone], "mt": [Echo]}, max_loaded=2)
-    engines.asr().load()
-    engines.tts("en").load()
-    engines.asr().load()
+    engines.load(engines.asr())
+    engines.load(engines.tts("en"))
+    engines.load(engines.asr())
 
-    engines.tts("en", fast=True).load()
+    engines.load(engines.tts("en", fast=True))
 
     assert engines.loaded() == ["ear", "fast-tone"]
     engines.unload()
     assert engines.loaded() == []
+
+
+def test_engines_together_stay_within_the_memory_that_they_may_take(options):
+    engines = Engines(replace(options, memory_bytes=450), {"asr": [Ear], "tts": [Tone, FastTone]}, max_loaded=9)
+    engines.load(engines.tts("en"))
+    engines.load(engines.asr())
+    assert engines.loaded() == ["tone", "ear"]
+
+    engines.load(engines.tts("en", fast=True))
+
+    assert engines.loaded() == ["ear", "fast-tone"]
+
+
+def test_an_engine_larger_than_the_bound_is_loaded_alone(options):
+    engines = Engines(replace(options, memory_bytes=200), {"asr": [Ear], "tts": [Tone]})
+    engines.load(engines.tts("en"))
+
+    engines.load(engines.asr())
+
+    assert engines.loaded() == ["ear"]
+
+
+def test_choosing_an_engine_unloads_nothing(options):
+    engines = Engines(replace(options, memory_bytes=100), {"asr": [Ear], "tts": [Tone], "mt": [Echo]}, max_loaded=1)
+    engines.load(engines.tts("en"))
+
+    engines.asr()
+    engines.mt()
+
+    assert engines.loaded() == ["tone"]
+
+
+def test_an_engine_to_avoid_is_passed_over_while_there_is_another(options):
+    engines = Engines(options, {"asr": [Ear], "tts": [Tone, FastTone]})
+
+    assert engines.tts("en", avoid=["tone"]).name == "fast-tone"
+    assert engines.tts("en", avoid=["tone", "fast-tone"]).name == "tone"
+    assert engines.asr(avoid=["ear"]).name == "ear"
+
+
+def test_each_size_of_a_recogniser_is_an_engine_of_its_own(options):
+    engines = Engines(options, {"asr": [Ear]})
+    small, base = engines.asr(model="whisper-small"), engines.asr(model="whisper-base")
+
+    assert (small.options.asr_model, base.options.asr_model) == ("whisper-small", "whisper-base")
+    assert engines.asr() is base
+    assert engines.asr("cpu", model="whisper-small") is small
 
 
 def test_translators_are_given_in_order_of_preference_without_the_unusable(options):
@@ -199,6 +255,18 @@ def test_what_an_event_says_of_an_engine_is_known_before_it_is_loaded(options):
     assert [each.name for each in used] == ["hibari", "kokoro"]
     assert used[0].digest == "5f70741d4e900f4e85d0037498736cc1b3e1b9a63a13546a5da1e63abf4fccd8"
     assert all(each.version and each.device == "cpu" and len(each.digest) == 64 for each in used)
+
+
+def test_the_setting_for_a_fast_voice_knows_the_fast_voices():
+    voices = [entry.load() for entry in entry_points(group="dubline.engines.tts")]
+
+    assert {f"tts:{voice.name}" for voice in voices if voice.fast} == FAST_VOICES
+
+
+def test_the_memory_of_an_engine_is_known_before_it_is_loaded(options):
+    hibari, kokoro, whisper = (engine(options).memory() for engine in (Hibari, Kokoro, Whisper))
+
+    assert 7_900_000 < hibari < kokoro < whisper < 1 << 30
 
 
 def test_without_any_model_only_what_ships_in_a_package_is_usable(options):

@@ -56,3 +56,12 @@ def test_without_its_model_it_says_what_to_do_and_refuses_to_load(tmp_path):
     with pytest.raises(EngineError, match="whisper-base"):
         engine.load()
     assert not engine.loaded()
+
+
+def test_a_size_that_the_lock_file_does_not_know_is_never_loaded(tmp_path):
+    engine = Whisper(EngineOptions(models_dir=tmp_path, device="cpu", asr_model="whisper-small"))
+    (tmp_path / "whisper-small").mkdir()
+
+    assert engine.available() == "model whisper-small is not in the lock file: choose whisper-base"
+    with pytest.raises(EngineError, match="not in the lock file"):
+        engine.load()

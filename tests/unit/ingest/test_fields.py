@@ -30,6 +30,15 @@ def fields(**values: Any) -> Submission:
         ({"idempotency_key": "k" * 201}, "invalid_request"),
         ({"idempotency_key": ""}, "invalid_request"),
         ({"target_lang": "pt"}, "invalid_request"),
+        ({"priority": "50"}, "invalid_request"),
+        ({"priority": "high"}, "invalid_request"),
+        ({"degrade": "perhaps"}, "invalid_request"),
+        ({"overrides": "{"}, "invalid_request"),
+        ({"overrides": "[]"}, "invalid_request"),
+        ({"overrides": '{"no_such_setting": 1}'}, "invalid_request"),
+        ({"overrides": '{"asr_beam": 1000}'}, "invalid_request"),
+        ({"overrides": '{"asr_beam": NaN}'}, "invalid_request"),
+        ({"overrides": '{"asr_beam": [1]}'}, "invalid_request"),
     ],
 )
 def test_bad_fields_are_refused(values: dict[str, str], code: str) -> None:
@@ -42,6 +51,20 @@ def test_bad_fields_are_refused(values: dict[str, str], code: str) -> None:
 def test_defaults() -> None:
     plain = parse(Submission, {}, None)
     assert (plain.tgt_lang, plain.src_lang, plain.mode, plain.device) == ("en", "auto", "medium", "auto")
+    assert (plain.degrade, plain.priority, plain.overrides) == (True, 100, {})
+
+
+def test_a_form_says_the_same_as_json() -> None:
+    form = fields(degrade="false", priority="110", overrides='{"asr_beam": 2, "timing_fit": false}')
+    body = fields(degrade=False, priority=110, overrides={"asr_beam": 2, "timing_fit": False})
+    assert form == body
+    assert form.overrides["timing_fit"] is False
+    assert fingerprint(form, "sha256:ab", "t") == fingerprint(body, "sha256:ab", "t")
+
+
+@pytest.mark.parametrize("change", [{"degrade": "false"}, {"priority": "110"}, {"overrides": '{"asr_beam": 2}'}])
+def test_the_fingerprint_covers_how_a_job_is_to_run(change: dict[str, str]) -> None:
+    assert fingerprint(fields(**change), "sha256:ab", "t") != fingerprint(fields(), "sha256:ab", "t")
 
 
 def test_the_header_stands_for_the_field_and_must_not_differ_from_it() -> None:

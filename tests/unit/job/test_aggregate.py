@@ -19,24 +19,21 @@ from shared.events.types import (
     StageReleased,
 )
 from shared.identity import derived_job_id, uuid7
-from shared.job.aggregate import (
+from shared.job.aggregate import Job, JobState, StageStatus, evolve
+from shared.job.stages import GRAPH, ready, upstream
+from shared.job.transitions import (
     Cancel,
     Command,
     Complete,
     Context,
     Fail,
-    Job,
-    JobState,
     Pause,
     Refusal,
     Requeue,
     Resume,
-    StageStatus,
     Start,
     decide,
-    evolve,
 )
-from shared.job.stages import GRAPH, ready, upstream
 from tests.factories import NOW, claimed, completed, event, failed, submitted
 
 JOB = "0190a000-0000-7000-8000-000000000001"
@@ -90,8 +87,8 @@ FAIL = Fail("tts", "code", "message")
 @pytest.mark.parametrize(
     ("command", "legal"),
     [
-        (Start(), {Q}),
-        (Pause(), {Q}),
+        (Start({}), {Q}),
+        (Pause(), {Q, R}),
         (Resume(), {P}),
         (Cancel(), {Q, P, R}),
         (FAIL, {Q, R}),

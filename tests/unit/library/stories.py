@@ -5,14 +5,14 @@ from typing import Any
 from shared.artifacts import Artifact
 from shared.eventlog.port import Recorded
 from shared.events.subjects import event_subject
-from shared.events.types import JobCompleted, JobEvent, JobStarted, StageEvent
+from shared.events.types import Event, JobCompleted, JobStarted
 from shared.job.stages import GRAPH
 from tests.factories import claimed, completed, event, submitted
 
 JOB = "01890000-0000-7000-8000-000000000001"
 
 
-def recorded(seq: int, what: JobEvent | StageEvent) -> Recorded:
+def recorded(seq: int, what: Event) -> Recorded:
     return Recorded.of(seq, event_subject(what), what.encode())
 
 
@@ -27,9 +27,9 @@ def results(base: str = "film", stem: str = "film", job_id: str = JOB) -> list[A
     return [*shown, Artifact(name="w", path=f"{base}/work/{job_id}/picture.mp4", size=1, sha256="ff" * 32)]
 
 
-def whole_story(job_id: str = JOB, **changes: str) -> list[JobEvent | StageEvent]:
+def whole_story(job_id: str = JOB, **changes: Any) -> list[Event]:
     """A job from submission to its end."""
-    story: list[JobEvent | StageEvent] = [submitted(job_id, **changes), event(JobStarted, job_id, run=1)]
+    story: list[Event] = [submitted(job_id, **changes), event(JobStarted, job_id, run=1)]
     for stage in GRAPH:
         learned: dict[str, Any] = {"facts": {"language": "en"}} if stage == "transcribe" else {}
         made: dict[str, Any] = {"outputs": results(job_id=job_id)} if stage == "mux" else {}
@@ -37,7 +37,7 @@ def whole_story(job_id: str = JOB, **changes: str) -> list[JobEvent | StageEvent
     return [*story, event(JobCompleted, job_id, run=1)]
 
 
-def log_of(*stories: list[JobEvent | StageEvent]) -> list[Recorded]:
+def log_of(*stories: list[Event]) -> list[Recorded]:
     """One log of several jobs, one event of each in turn."""
     longest = max(map(len, stories))
     events = [story[step] for step in range(longest) for story in stories if step < len(story)]

@@ -8,8 +8,10 @@ import structlog
 
 from services.library.job_manifest import ManifestWriter, build, write
 from services.library.projection import fold
+from shared.events.types import JobDegraded
 from shared.job.aggregate import Job
 from shared.layout import Layout
+from tests.factories import event
 from tests.unit.library.stories import JOB, log_of, whole_story
 
 
@@ -42,6 +44,13 @@ def test_its_content(tmp_path: Path) -> None:
     assert manifest["outputs"]["subs"] == ["subs/film.en.vtt", "subs/film.pt.srt"]
     assert manifest["special"]["tts_manifest"] == f"work/{JOB}/tts_manifest.json"
     assert list(manifest["manifests"]) == ["audio", "transcribe", "translate", "tts", "mix", "mux"]
+
+
+def test_it_names_the_mode_that_the_job_runs_in() -> None:
+    lowered = event(JobDegraded, JOB, from_mode="medium", to_mode="low", queue_len=9, reason="backpressure")
+    folded = fold(log_of([*whole_story()[:1], lowered]))
+    assert folded is not None
+    assert build(folded, Layout(Path("data"))).job.mode == "low"
 
 
 def test_it_names_only_what_is_done() -> None:

@@ -15,10 +15,20 @@ from services.library.projection import Projection, fold
 from services.library.projector import Projector, is_of_log, rebuild
 from shared.eventlog.memory import MemoryEventLog
 from shared.eventlog.port import Recorded
-from shared.events.types import JobCanceled, JobFailed, JobPaused, JobRequeued, JobResumed, JobStarted
+from shared.events.runtime import LimitsChanged, PrewarmRequested, SchedulerTookOver, SlotGranted, SlotGrantedData
+from shared.events.types import (
+    Event,
+    JobCanceled,
+    JobDegraded,
+    JobFailed,
+    JobPaused,
+    JobRequeued,
+    JobResumed,
+    JobStarted,
+)
 from shared.job.aggregate import evolve
 from shared.job.stages import GRAPH
-from tests.factories import claimed, completed, event, failed, submitted
+from tests.factories import claimed, completed, context, event, failed, submitted
 from tests.unit.library.stories import JOB, log_of, recorded, undecodable, whole_story
 
 OTHER = "01890000-0000-7000-8000-000000000002"
@@ -53,6 +63,45 @@ def test_rows_index_counts_files_and_cursor_come_from_one_log(tmp_path: Path) ->
         "film/film.dub.mkv", "film/film.dub.mp4", "film/subs/film.en.vtt", "film/subs/film.pt.srt",
     ]  # fmt: skip
     assert [row[1:3] for row in content if row[0] == "projector"] == [("jobs", 20)]
+
+
+def of_no_job() -> list[Event]:
+    """What the scheduler and the operators write; one of them names a job without being about its state."""
+    return [
+        event(SchedulerTookOver, "scheduler", holder="s1"),
+        SlotGranted(**context(JOB), data=SlotGrantedData(job_id=JOB, run=1, stage="tts", epoch=1)),
+        event(LimitsChanged, "runtime", overrides={"MAX_CONCURRENCY_GLOBAL": 3}),
+        event(PrewarmRequested, "runtime", task="t", preset="low"),
+    ]
+
+
+def test_events_of_no_job_move_the_cursor_and_change_no_row_and_are_not_quarantined(tmp_path: Path) -> None:
+    story = whole_story()
+    mixed = [*of_no_job(), *story[:6], *of_no_job(), *story[6:], *of_no_job()]
+    content = project(log_of(mixed), tmp_path / "mixed.db")
+    assert [row for row in content if row[0] == "quarantine"] == []
+    assert [row[1:3] for row in content if row[0] == "projector"] == [("jobs", len(mixed))]
+    (job,) = [row for row in content if row[0] == "jobs"]
+    assert '"state":"DONE"' in job[2]
+
+
+def test_an_event_of_no_job_concerns_no_job(tmp_path: Path) -> None:
+    store = JobStore(tmp_path / "jobs.db")
+    projection = Projection(store)
+    story = log_of(whole_story())
+    assert [job.id for job in projection.apply(story)] == [JOB]
+    others = [recorded(len(story) + place, what) for place, what in enumerate(of_no_job(), start=1)]
+    assert projection.apply(others) == []
+    store.close()
+    reopened = JobStore(tmp_path / "jobs.db")
+    assert Projection(reopened).unfolded(others) == [], "nothing is read from the log for them"
+    reopened.close()
+
+
+def test_an_undecodable_event_of_no_job_is_quarantined_too(tmp_path: Path) -> None:
+    log = [*log_of(whole_story()[:3]), Recorded.of(4, "dub.evt.runtime.limits", b"?")]
+    content = project(log, tmp_path / "jobs.db")
+    assert [row[1:3] for row in content if row[0] == "quarantine"] == [(4, "dub.evt.runtime.limits")]
 
 
 def test_an_undecodable_event_is_quarantined_without_its_content(tmp_path: Path) -> None:
@@ -128,6 +177,8 @@ def logs(draw: st.DrawFn) -> list[Recorded]:
             event(JobResumed, job),
             event(JobCanceled, job),
             event(JobRequeued, job, run=2),
+            event(JobDegraded, job, from_mode="medium", to_mode="low", queue_len=9, reason="backpressure"),
+            *of_no_job(),
             claimed(job, stage, attempt),
             completed(job, stage, attempt),
             failed(job, stage, attempt),

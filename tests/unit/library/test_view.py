@@ -7,7 +7,18 @@ import pytest
 from services.library.live import LiveProgress
 from services.library.projection import fold
 from services.library.view import PROGRESS, JobView, view_job
-from shared.events.types import JobCanceled, JobFailed, JobStarted, Stage
+from shared.events.names import Stage
+from shared.events.types import (
+    JobCanceled,
+    JobDegraded,
+    JobFailed,
+    JobPauseRequested,
+    JobReprioritized,
+    JobRestored,
+    JobResumed,
+    JobStarted,
+    Setting,
+)
 from shared.job.stages import GRAPH
 from shared.telemetry import Progress
 from tests.factories import claimed, completed, event, failed, submitted
@@ -61,6 +72,36 @@ def test_failure_and_cancellation_are_told() -> None:
     assert (lost.state, lost.message, lost.error) == ("FAILED", "Failed", "it died")
     assert lost.stages[0].error_code == "engine_crashed"
     assert shown(submitted(JOB), event(JobCanceled, JOB)).state == "CANCELED"
+
+
+def test_a_lowered_mode_is_told_with_what_was_asked_for_and_why_until_it_is_given_back() -> None:
+    lowered = [
+        submitted(JOB, mode="high"),
+        event(JobDegraded, JOB, from_mode="high", to_mode="medium", queue_len=9, reason="backpressure"),
+    ]
+    view = shown(*lowered)
+    assert (view.mode, view.requested_mode, view.degraded) == ("medium", "high", ["backpressure"])
+    restored = shown(*lowered, event(JobRestored, JOB, mode="high", reason="the queue is short again"))
+    assert (restored.mode, restored.requested_mode, restored.degraded) == ("high", "high", [])
+
+
+def test_the_settings_that_run_are_told_in_a_fixed_order_with_their_reasons() -> None:
+    settings = {
+        "mix": Setting(value="legacy", reason="override"),
+        "asr_model": Setting(value="small", reason="mode:low"),
+    }
+    view = shown(submitted(JOB), event(JobStarted, JOB, settings=settings))
+    assert list(view.settings) == ["asr_model", "mix"]
+    assert view.settings["asr_model"].reason == "mode:low"
+
+
+def test_priority_and_a_requested_pause_are_told() -> None:
+    start = [submitted(JOB, priority=110), event(JobReprioritized, JOB, priority=7), event(JobStarted, JOB)]
+    assert shown(*start[:1]).priority == 110
+    asked = [*start, event(JobPauseRequested, JOB)]
+    assert (shown(*asked).priority, shown(*asked).pause_requested, shown(*asked).state) == (7, True, "RUNNING")
+    for end in (JobResumed, JobCanceled):
+        assert not shown(*asked, event(end, JOB)).pause_requested
 
 
 def test_progress_only_grows_from_stage_to_stage() -> None:

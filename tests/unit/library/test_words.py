@@ -26,6 +26,14 @@ from shared.job.stages import GRAPH
         (words.language("auto"), "Detected"),
         (words.language("tlh"), "tlh"),
         (words.issue_words("line_overruns"), "The dubbed line is longer than its place"),
+        (words.issue_words("engine_fallback"), "Another engine did this, because the first choice kept failing"),
+        (words.lowered("high", ["backpressure_degraded"]), "lowered from high: busy"),
+        (words.lowered("high", ["backpressure_degraded", "backpressure_degraded"]), "lowered from high: busy"),
+        (words.lowered("high", ["no_gpu"]), "lowered from high: no gpu"),
+        (words.lowered("high", []), "lowered from high"),
+        (words.setting_reason("mode:high"), "high mode"),
+        (words.setting_reason("override"), "your choice"),
+        (words.setting_reason("fallback:no_gpu,pyannote_missing"), "instead: no gpu, pyannote missing"),
         (words.issue_words("never_seen_before"), "Never seen before"),
     ],
 )
@@ -37,3 +45,15 @@ def test_every_state_stage_and_status_has_a_name() -> None:
     assert set(words.STATE_NAMES) == set(JobState)
     assert set(words.STATUS_NAMES) == set(StageStatus)
     assert list(words.STAGE_NAMES) == list(GRAPH)
+
+
+def offered(state: JobState, *, pause_requested: bool = False) -> list[str]:
+    return [verb for verb, _, _ in words.actions(state, pause_requested=pause_requested)]
+
+
+def test_a_page_offers_what_the_jobs_state_allows() -> None:
+    assert offered(JobState.QUEUED) == ["pause", "cancel"]
+    assert offered(JobState.PAUSED) == ["resume", "cancel"]
+    assert offered(JobState.RUNNING) == ["pause", "cancel", "kill"]
+    assert offered(JobState.RUNNING, pause_requested=True) == ["resume", "cancel", "kill"]
+    assert {tuple(offered(state)) for state in JobState if state.terminal} == {("rerun",)}

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from services.worker.child import failure_of
+from services.worker.engines.protocols import EngineError
 from services.worker.stages.base import StageError
 from shared.ffmpeg import FfmpegError
 
@@ -19,7 +20,10 @@ SPOKEN = "the private words of a line"
         (FfmpegError("ffmpeg", 1, ["Conversion failed!"]), "ffmpeg_failed", True),
         (OSError(errno.ENOSPC, "No space left on device"), "disk_full", True),
         (OSError(errno.EDQUOT, "Quota exceeded"), "disk_full", True),
+        (FfmpegError("ffmpeg", 228, ["av_interleaved_write_frame(): No space left on device"]), "disk_full", True),
         (MemoryError(), "out_of_memory", True),
+        (EngineError("whisper: CUDA failed with error out of memory", "whisper"), "out_of_memory", True),
+        (EngineError("kokoro has no such voice", "kokoro"), "engine_failed", True),
         (ValueError(SPOKEN), "stage_crashed", True),
     ],
 )
@@ -34,3 +38,13 @@ def test_each_failure_has_its_code(tmp_path: Path, error: Exception, code: str, 
 
 def test_a_full_disk_says_what_to_do(tmp_path: Path) -> None:
     assert "free some space" in failure_of(OSError(errno.ENOSPC, ""), tmp_path / "mix.log").message
+
+
+@pytest.mark.parametrize("error", [EngineError("e", "whisper"), StageError("engine_failed", "m", engine="whisper")])
+def test_an_engine_that_failed_is_named(tmp_path: Path, error: Exception) -> None:
+    assert failure_of(error, tmp_path / "tts.log").engine == "whisper"
+
+
+def test_a_disk_that_cannot_take_the_stage_log_is_still_told(tmp_path: Path) -> None:
+    (tmp_path / "logs").write_text("a file where the folder should be")
+    assert failure_of(OSError(errno.ENOSPC, ""), tmp_path / "logs" / "mix.log").code == "disk_full"

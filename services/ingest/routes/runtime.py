@@ -1,0 +1,78 @@
+"""`POST /api/runtime/limits` and `/api/runtime/models/prewarm`: what an operator changes while the system runs.
+
+Lives here: both routes. Does not live here: the events (`services.ingest.runtime`), and what is told about the system
+(`GET /api/runtime/*` is the scheduler's).
+"""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt
+
+from services.ingest.fields import trace_parent
+from services.ingest.routes.context import FromApp
+from services.ingest.routes.examples import problem
+from services.ingest.runtime import change_limits, checked, request_prewarm
+from shared.events.names import Mode
+from shared.identity import LOCAL_OWNER
+
+TASK_ID = "0192f0c1-2b3c-7d4e-8f50-0123456789ab"
+REASON_MAX = 200
+
+router = APIRouter(prefix="/api/runtime", tags=["runtime"])
+
+
+class LimitsChange(BaseModel):
+    """Limits by their environment name; null takes an override back."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    overrides: Annotated[dict[str, StrictInt | StrictFloat | None], Field(min_length=1, max_length=64)] = Field(
+        examples=[{"MAX_CONCURRENCY_GLOBAL": 4, "MAX_JOBS_HIGH": None}]
+    )
+    reason: Annotated[str, Field(max_length=REASON_MAX)] = Field("", examples=["a night of re-runs"])
+
+
+class LimitsAnswer(BaseModel):
+    """Every override that is in force now; whatever is not named here is as the environment says."""
+
+    ok: Literal[True] = True
+    overrides: dict[str, int | float | None] = Field(examples=[{"MAX_CONCURRENCY_GLOBAL": 4}])
+
+
+class PrewarmAnswer(BaseModel):
+    """The task whose progress `GET /api/runtime/models` tells."""
+
+    ok: Literal[True] = True
+    task_id: str = Field(examples=[TASK_ID])
+    preset: Mode = Field(examples=["medium"])
+
+
+@router.post(
+    "/limits",
+    summary="Change limits without a restart",
+    responses={
+        409: problem("Others change limits all the while; try again", "too_busy"),
+        422: problem("Not a limit, or not a value for it", "unknown_limit", "invalid_limit", "invalid_request"),
+        503: problem("Try again", "log_unavailable"),
+    },
+)
+async def limits(change: LimitsChange, request: Request, service: FromApp) -> LimitsAnswer:
+    """The change is an event and outlives a restart. A lower limit stops nothing that runs; it starts nothing new."""
+    overrides = checked(change.overrides)
+    traceparent = trace_parent(request.headers.get("traceparent"))
+    in_force = await change_limits(service.bus.log, overrides, change.reason, LOCAL_OWNER, traceparent)
+    return LimitsAnswer(overrides=in_force)
+
+
+@router.post(
+    "/models/prewarm",
+    status_code=202,
+    summary="Fetch and load the models of a mode on every worker",
+    responses={503: problem("Try again", "log_unavailable")},
+)
+async def prewarm(preset: Mode, request: Request, service: FromApp) -> PrewarmAnswer:
+    """The workers do it beside their jobs and report each step."""
+    traceparent = trace_parent(request.headers.get("traceparent"))
+    task = await request_prewarm(service.bus, preset, LOCAL_OWNER, traceparent)
+    return PrewarmAnswer(task_id=task, preset=preset)

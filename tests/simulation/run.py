@@ -1,0 +1,44 @@
+"""Many seeds on all cores, and one again: `DUBLINE_SEED=123 python -m tests.simulation.run` tells its history."""
+
+import gc
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+from tests.simulation.world import Outcome, simulate
+
+BATCH = 50
+
+
+def first_failure(seeds: range) -> str | None:
+    """Return the story of the first seed of these that breaks a promise."""
+    gc.disable()  # what a run leaves behind is collected once a batch, which is faster
+    story = next((story for seed in seeds if (story := failure_of(seed))), None)
+    gc.collect()
+    return story
+
+
+def failure_of(seed: int) -> str | None:
+    """Return what went wrong with a seed, and how to see it again."""
+    try:
+        outcome: Outcome = simulate(seed)
+    except Exception as error:
+        error.add_note(f"replay: DUBLINE_SEED={seed} python -m tests.simulation.run")
+        raise
+    return outcome.story() if outcome.found else None
+
+
+def failures(first: int, count: int, processes: int) -> Iterator[str]:
+    """Run `count` seeds on so many processes; yield the story of each batch's first failure."""
+    batches = [range(start, min(start + BATCH, first + count)) for start in range(first, first + count, BATCH)]
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        for story in pool.map(first_failure, batches):
+            if story is not None:
+                yield story
+
+
+if __name__ == "__main__":
+    told = simulate(int(os.environ["DUBLINE_SEED"]))
+    sys.stdout.write(told.story(around=len(told.records)) + "\n")
