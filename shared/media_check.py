@@ -19,6 +19,7 @@ from shared.events.types import AudioTrack, VideoTrack
 from shared.ffmpeg import Ffmpeg, FfmpegError
 from shared.media_inputs import FILE, MAX_PIXELS, UnknownMediaError
 from shared.media_probe import Demuxed, MediaInfo, StreamInfo, demux, picture_end, probe
+from shared.telemetry_off import turn_telemetry_off
 
 VIDEO_CONTAINERS = frozenset({"mov", "matroska", "avi", "mpegts"})
 AUDIO_CONTAINERS = frozenset({"mp3", "wav", "w64", "flac", "ogg"})
@@ -201,6 +202,7 @@ def _samples(ffmpeg: Ffmpeg, path: Path, audio: StreamInfo) -> Iterator[NDArray[
 
 def _has_speech(blocks: Iterator[NDArray[np.float32]]) -> bool:
     """Return whether the voice activity detector hears at least half a second of speech, stopping as soon as it has."""
+    turn_telemetry_off()
     from faster_whisper.vad import VadOptions, get_speech_timestamps  # noqa: PLC0415 -- takes a second to import
 
     options = VadOptions(min_speech_duration_ms=SPEECH_SHORTEST_MS, speech_pad_ms=0)

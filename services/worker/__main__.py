@@ -23,7 +23,6 @@ from services.worker.prewarm import Prewarmer
 from services.worker.runner import Runner
 from services.worker.service import Worker
 from services.worker.settings import WorkerSettings
-from services.worker.telemetry_off import turn_telemetry_off
 from shared import tracing
 from shared.eventlog.connection import connect
 from shared.eventlog.jetstream import JetStreamCommandQueue, JetStreamEventLog
@@ -32,6 +31,7 @@ from shared.events.types import Value
 from shared.layout import Layout
 from shared.loopback import check_listen_address
 from shared.telemetry import configure_logging
+from shared.telemetry_off import turn_telemetry_off
 
 
 async def serve(make_runner: Callable[[Layout], Runner] = ChildProcess) -> None:

@@ -27,12 +27,12 @@ from services.worker.gate import Gate, StageCanceledError
 from services.worker.messages import CANCELED, TO_CHILD, Failed, Finished, FromChild, Progressed, Renewed, Run, Warm
 from services.worker.settings import WorkerSettings
 from services.worker.stages.base import StageError
-from services.worker.telemetry_off import turn_telemetry_off
 from services.worker.warm import load_engines
 from shared.artifacts import set_rules
 from shared.commands import StageCommand
 from shared.ffmpeg import Ffmpeg, FfmpegError
 from shared.layout import JobPaths, Layout
+from shared.telemetry_off import turn_telemetry_off
 
 PR_SET_PDEATHSIG = 1
 PROGRESS_INTERVAL_S = 0.2

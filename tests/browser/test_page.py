@@ -108,9 +108,9 @@ def test_a_job_says_why_it_waits_and_its_buttons_do_what_they_say(page: Page, sy
 
 def test_a_running_job_can_be_killed_from_its_page(page: Page, system: System, tmp_path: Path) -> None:
     job = system.submit("pt", another_copy(tmp_path, 79))
-    system.until(job, lambda job: job["state"] == "RUNNING")
     page.goto(f"{system.url}/ui/jobs/{job}")
-    page.get_by_role("button", name="Pause").click()
+    system.until(job, lambda job: any(s["stage"] == "tts" and s["status"] == "claimed" for s in job["stages"]))
+    page.get_by_role("button", name="Pause").click()  # in the longest stage, so that its boundary is some seconds away
     expect(page.get_by_text("Pauses when its running stage has ended.")).to_be_visible(timeout=30_000)
     page.get_by_role("button", name="Do not pause").click()
     expect(page.get_by_role("button", name="Pause", exact=True)).to_be_visible(timeout=30_000)

@@ -12,8 +12,8 @@ import pytest
 
 from services.worker.child_process import ChildProcess
 from services.worker.messages import Failed, Finished
-from services.worker.telemetry_off import SWITCH
 from shared.layout import Layout
+from shared.telemetry_off import SWITCH
 from tests.integration.worker.test_child import child, ended, of, work, written
 
 HALF = 4
