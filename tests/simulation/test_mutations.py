@@ -77,12 +77,12 @@ def test_transitions_and_claims_without_a_fence_are_found() -> None:
 def test_a_claim_that_expects_nothing_is_found() -> None:
     true = services.worker.claims._claim_at
 
-    async def blind(log: Any, command: Any, owner: Any, version: int) -> Any:
+    async def blind(log: Any, command: Any, owner: Any, version: int, heir_of: str | None = None) -> Any:
         class Blind:
             async def append(self, event: Any, _: Expect) -> Any:
                 return await log.append(event)
 
-        return await true(Blind(), command, owner, version)  # type: ignore[arg-type]
+        return await true(Blind(), command, owner, version, heir_of)  # type: ignore[arg-type]
 
     with patch.object(services.worker.claims, "_claim_at", blind):
         assert shown("claim of")

@@ -1,4 +1,4 @@
-"""E1 to E7 and every cap, over thousands of histories that nobody would think of.
+"""E1 to E6 and every cap, over thousands of histories that nobody would think of.
 
 `DUBLINE_SEEDS` says how many, `DUBLINE_SEED` replays one and tells its history.
 """
