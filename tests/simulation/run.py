@@ -1,4 +1,4 @@
-"""Many seeds on all cores, at idle priority: `DUBLINE_SEEDS=10000 python -m tests.simulation.run`; exit code 1 if one fails.
+"""Many seeds on all cores, at idle priority: `python -m tests.simulation.run`; its exit code is 1 if one fails.
 
 One again: `DUBLINE_SEED=123 python -m tests.simulation.run` tells its history.
 """
