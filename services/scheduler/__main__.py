@@ -32,7 +32,7 @@ from shared import tracing
 from shared.eventlog.connection import connect
 from shared.eventlog.jetstream import JetStreamCommandQueue, JetStreamEventLog
 from shared.eventlog.port import EventLog, LogUnavailableError
-from shared.events.subjects import SCHEDULER_ADMIT, heartbeat_subject
+from shared.events.subjects import SCHEDULER_ADMIT, WORKERS_DESCRIBE, heartbeat_subject
 from shared.identity import uuid7
 from shared.runtime_state import AdmitRequest
 from shared.telemetry import Heartbeat, configure_logging
@@ -113,6 +113,7 @@ async def listen(client: Client, scheduler: Scheduler, workers: Workers) -> None
 
     await client.subscribe(heartbeat_subject("*"), cb=on_heartbeat)
     await client.subscribe(SCHEDULER_ADMIT, cb=on_admit)
+    await client.publish(WORKERS_DESCRIBE, b"")  # whoever lives beats at once
 
 
 async def serve() -> None:

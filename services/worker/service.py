@@ -278,6 +278,7 @@ class Worker:
         )
 
     async def _describe(self, message: Msg) -> None:
+        await beat_once(self._bus, self._state())  # a scheduler that has just started knows nobody yet
         if message.reply:
             await message.respond(self.inventory.capabilities.model_dump_json().encode())
 
