@@ -11,6 +11,8 @@ from tests.broker_container import running_broker_container, wanted_in_container
 from tests.docker_engine import NoEngineError, docker_engine
 from tests.dubbed_sample import dub, system  # noqa: F401 -- fixtures
 
+os.environ.setdefault("MIN_FREE_GB", "0.5")  # whoever runs the tests need not have a studio's disk
+
 
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
