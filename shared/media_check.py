@@ -19,6 +19,7 @@ from shared.events.types import AudioTrack, VideoTrack
 from shared.ffmpeg import Ffmpeg, FfmpegError
 from shared.media_inputs import FILE, MAX_PIXELS, UnknownMediaError
 from shared.media_probe import Demuxed, MediaInfo, StreamInfo, demux, picture_end, probe
+from shared.niceness import yield_to_services
 from shared.telemetry_off import turn_telemetry_off
 
 VIDEO_CONTAINERS = frozenset({"mov", "matroska", "avi", "mpegts"})
@@ -229,6 +230,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("path", type=Path)
     parser.add_argument("--max-minutes", type=float, required=True)
     options = parser.parse_args(arguments)
+    yield_to_services()
     try:
         verdict = Verdict(media=check_media(options.path, options.max_minutes, Ffmpeg.find()))
     except MediaRefused as refusal:

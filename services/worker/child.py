@@ -32,6 +32,7 @@ from shared.artifacts import set_rules
 from shared.commands import StageCommand
 from shared.ffmpeg import Ffmpeg, FfmpegError
 from shared.layout import JobPaths, Layout
+from shared.niceness import yield_to_services
 from shared.telemetry_off import turn_telemetry_off
 
 PR_SET_PDEATHSIG = 1
@@ -154,6 +155,7 @@ def listen(commands: "queue.SimpleQueue[Run | Warm | None]", gate: Gate) -> None
 def serve(execute: Execute) -> None:
     """Serve until stdin closes."""
     die_with_parent()
+    yield_to_services()
     answers: TextIO = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever a library prints must not look like an answer
     turn_telemetry_off()

@@ -41,6 +41,7 @@ QUEUE_FULL = 10077
 ANSWER_TIMEOUT_S = 2.0
 APPEND_DEADLINE_S = 10.0
 READ_DEADLINE_S = 10.0
+FOLLOW_BATCH = 512
 POLL_S = 1.0
 """A follower that lost its wake-up (a broker restart) looks again this often."""
 STORE_LAG_S = (0.0, *[0.0005] * 6, 0.001, 0.002, 0.004, 0.008, 0.016, 0.05)
@@ -114,25 +115,36 @@ class JetStreamEventLog:
 
     async def _direct_once(self, request: dict[str, Any]) -> list[Recorded]:
         """Ask `$JS.API.DIRECT.GET` (NATS ADR-31) and collect its answer, one message or a batch."""
+        found: list[Recorded] = []
+        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        async def collect(message: Msg) -> None:
+            headers = message.headers or {}
+            status = headers.get("Status")
+            if ended.done():
+                return
+            if status is None:
+                found.append(Recorded.of(int(headers["Nats-Sequence"]), headers["Nats-Subject"], message.data))
+                if "batch" not in request:
+                    ended.set_result(None)
+            elif status in ("204", "404"):  # end of batch; nothing found
+                ended.set_result(None)
+            else:
+                ended.set_exception(NoRespondersError() if status == "503" else NatsTimeout())
+
         inbox = self._client.new_inbox()
-        answers = await self._client.subscribe(inbox)
+        # A callback: waiting for each message with a time-out of its own costs more than decoding it.
+        answers = await self._client.subscribe(inbox, cb=collect)
         try:
             payload = json.dumps(request).encode()
             await self._client.publish(f"$JS.API.DIRECT.GET.{EVENT_STREAM}", payload, reply=inbox)
-            found: list[Recorded] = []
-            while True:
-                message = await answers.next_msg(ANSWER_TIMEOUT_S)
-                headers = message.headers or {}
-                status = headers.get("Status")
-                if status in ("204", "404"):  # end of batch; nothing found
-                    return found
-                if status is not None:
-                    raise (NoRespondersError if status == "503" else NatsTimeout)
-                found.append(Recorded.of(int(headers["Nats-Sequence"]), headers["Nats-Subject"], message.data))
-                if "batch" not in request:
-                    return found
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                await ended
+        except TimeoutError as error:
+            raise NatsTimeout from error
         finally:
             await answers.unsubscribe()
+        return found
 
     async def follow(self, *, after: int = 0) -> AsyncIterator[list[Recorded]]:
         grown = asyncio.Event()
@@ -166,7 +178,7 @@ class JetStreamEventLog:
     async def _read_patiently(self, after: int) -> list[Recorded]:
         while True:
             try:
-                return await self.read(after=after)
+                return await self.read(after=after, limit=FOLLOW_BATCH)
             except LogUnavailableError:
                 if self._client.is_closed:
                     raise
