@@ -70,6 +70,10 @@ def test_e5_killed_in_the_middle_it_ends_as_a_rebuild_would(fresh_library: Libra
     assert dump(library.layout.jobs_db) == dump(tmp_path / "rebuilt.db")
     assert httpx.get(f"{library.url}/api/jobs").json()["total"] == len(jobs)
 
+    deadline = time.monotonic() + 10
+    while sum("transcribe" in str(text) for text in manifests(library).values()) < len(jobs):  # written after the rows
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     assert library.end(signal.SIGTERM) == 0
     incremental = manifests(library)
     shutil.rmtree(library.layout.state)
