@@ -4,6 +4,7 @@ Lives here: how ids are made. Does not live here: who may use them (accounts are
 """
 
 import hashlib
+import re
 import secrets
 import time
 import uuid
@@ -23,7 +24,8 @@ def uuid7(unix_ms: int | None = None, randomness: bytes | None = None) -> str:
     value = bytearray(ms.to_bytes(6, "big") + rand)
     value[6] = (value[6] & 0x0F) | 0x70
     value[8] = (value[8] & 0x3F) | 0x80
-    return str(uuid.UUID(bytes=bytes(value)))
+    text = value.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def derived_job_id(owner: str, idempotency_key: str) -> str:
@@ -37,3 +39,16 @@ def derived_job_id(owner: str, idempotency_key: str) -> str:
     value[6] = (value[6] & 0x0F) | 0x80
     value[8] = (value[8] & 0x3F) | 0x80
     return str(uuid.UUID(bytes=bytes(value)))
+
+
+_JOB_ID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+
+
+def is_job_id(text: str) -> bool:
+    """Return whether this can be a job's id: what is none must never become part of a subject or a path."""
+    return _JOB_ID.match(text) is not None
+
+
+def new_id(prefix: str) -> str:
+    """Return an id of another aggregate: its prefix (`proj`, `preset`, `hook`), `_` and 16 hex digits."""
+    return f"{prefix}_{secrets.token_hex(8)}"

@@ -1,19 +1,25 @@
 """Every path below the data directory. Nobody else joins these strings.
 
-Lives here: names and the claim of a base directory. Does not live here: file contents (`shared.manifests`).
+Lives here: names. Does not live here: file contents (`shared.manifests`), and how a job gets its base directory
+(`shared.base_dirs`).
 """
 
 import hashlib
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from shared import base_dirs
 from shared.artifacts import write_bytes
 from shared.events.names import Stage
 
 STEM_MAX_BYTES = 120
 """Leaves room for suffixes such as `.pt.dub.mkv` inside the 255 bytes of a file name."""
+
+REDACTED = "(redacted)"
+"""What stands in a pointer for the name of a video whose owner wants none kept."""
 
 _UNSAFE = re.compile(r"[^\w\-. ]+", re.UNICODE)
 
@@ -99,6 +105,24 @@ class JobPaths:
         return self.base / f"{self.stem}.dub.mp4"
 
     @property
+    def stream_manifest(self) -> Path:
+        """The chunks of a streamed dub."""
+        return self.base / "stream" / "manifest.json"
+
+    @property
+    def review_state(self) -> Path:
+        return self.base / "review" / "state.json"
+
+    @property
+    def qa_summary(self) -> Path:
+        return self.base / "qa" / "summary.json"
+
+    @property
+    def job_log(self) -> Path:
+        """What happened to the job, for a person to read."""
+        return self.base / "job.log"
+
+    @property
     def logs(self) -> Path:
         return self.base / "logs"
 
@@ -159,6 +183,16 @@ class Layout:
         return self.state / "in_flight"
 
     @property
+    def trash(self) -> Path:
+        """Directories of deleted jobs, each under its job's id, on their way out."""
+        return self.state / "trash"
+
+    @property
+    def deletions(self) -> Path:
+        """One empty file for each deleted job whose files are not all gone, named by its id."""
+        return self.state / "deletions"
+
+    @property
     def jobs_db(self) -> Path:
         return self.state / "jobs.db"
 
@@ -176,7 +210,7 @@ class Layout:
         return self.data / "logs"
 
     def pointer(self, job_id: str) -> Path:
-        return self.output / "jobs" / job_id
+        return self.output / base_dirs.POINTERS / job_id
 
     def reuse_entry(self, owner: str, key: str) -> Path:
         """The index of finished stages is private to an owner: jobs of two owners never share artifacts."""
@@ -198,26 +232,35 @@ class Layout:
         return JobPaths(self.output, job_id, self.output / base_dir, stem)
 
     def claim_base_dir(self, job_id: str, stem: str, project_subdir: str = "") -> str:
-        """Create the job's base directory and return it relative to the output root.
+        """Create the job's base directory, mark it with the job's id, and return it relative to the output root.
 
-        The first job with a stem gets `<stem>`; any other gets `<stem>-<end of its id>`: creation is exclusive,
-        so two jobs never share one (predecessor fault B1). Raises OSError (for instance on a full disk).
+        The first job with a stem gets `<stem>`; any other gets `<stem>-<end of its id>`: creation is exclusive, so two
+        jobs never share one (predecessor fault B1), and none is inside of another's. Raises OSError (a full disk).
         """
-        parent = self.output / project_subdir if project_subdir else self.output
-        parent.mkdir(parents=True, exist_ok=True)
-        base = parent / stem
-        if stem in {"_state", "jobs"}:
-            base = parent / f"{stem}-{job_id[-12:]}"
-        try:
-            base.mkdir()
-        except FileExistsError:
-            base = parent / f"{stem}-{job_id[-12:]}"
-            base.mkdir(exist_ok=True)
-        return base.relative_to(self.output).as_posix()
+        return base_dirs.claim(self.output, job_id, stem, project_subdir)
 
-    def write_pointer(self, job_id: str, base_dir: str, video: str) -> None:
-        """Write the stable pointer `jobs/<job_id>/{target,job_id,video}.txt`. Raises OSError."""
+    def mark_base_dir(self, job_id: str, base_dir: str) -> bool:
+        """Make sure that the job has this directory and its marker; False if it is another's. Raises OSError."""
+        return base_dirs.mark(self.output, job_id, base_dir)
+
+    def release_base_dir(self, job_id: str, base_dir: str) -> None:
+        """Take back a claim; what somebody put into the directory stays. Raises OSError."""
+        base_dirs.release(self.output, job_id, base_dir)
+
+    def owner_of(self, base_dir: str) -> str | None:
+        """Return the job that a base directory belongs to, None if it is nobody's or not there. Raises OSError."""
+        return base_dirs.owner_of(self.output, base_dir)
+
+    def resolve_base_dir(self, job_id: str, recorded: Sequence[str], stem: str) -> str | None:
+        """Return where the files of a job are, of which the log may not say it (`shared.base_dirs.resolve`)."""
+        return base_dirs.resolve(self.output, job_id, recorded, stem)
+
+    def write_pointer(self, job_id: str, base_dir: str, video: str, *, redact: bool = False) -> None:
+        """Write the stable pointer `jobs/<job_id>/{target,job_id,video}.txt`. Raises OSError.
+
+        `redact`: nothing tells what the video was called.
+        """
         pointer = self.pointer(job_id)
-        write_bytes(pointer / "target.txt", f"{self.output / base_dir}\n".encode())
+        write_bytes(pointer / base_dirs.TARGET, f"{self.output / base_dir}\n".encode())
         write_bytes(pointer / "job_id.txt", f"{job_id}\n".encode())
-        write_bytes(pointer / "video.txt", f"{video}\n".encode())
+        write_bytes(pointer / "video.txt", f"{REDACTED if redact else video}\n".encode())

@@ -6,6 +6,7 @@ Go 1.25's CrossOriginProtection), and names that were re-bound to 127.0.0.1 by t
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -17,6 +18,9 @@ from shared.problems import Problem
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 OWN_SITE = frozenset({"same-origin", "none"})
 """`none` is a request that the user made, for instance from the address bar."""
+
+WEBSOCKET = "WEBSOCKET"
+"""Stands for the method of a request to open a socket."""
 
 
 class NotLoopbackError(Exception):
@@ -45,8 +49,7 @@ def check_listen_address(host: str, *, allow_non_loopback: bool) -> None:
 def refusal(method: str, headers: Headers, allowed_hosts: frozenset[str]) -> Problem | None:
     """Return why this request is refused, or None."""
     host = headers.get("host", "")
-    name = _host_name(host)
-    if not (is_loopback(name) or name in allowed_hosts):
+    if not _is_served(host, allowed_hosts):
         detail = "This host name is not served here. Use http://127.0.0.1, or add the name to DUBLINE_ALLOWED_HOSTS."
         return Problem(403, "host_not_allowed", detail)
     if method in SAFE_METHODS:
@@ -57,6 +60,13 @@ def refusal(method: str, headers: Headers, allowed_hosts: frozenset[str]) -> Pro
     if foreign_site or foreign_origin:
         return Problem(403, "cross_site_request", "A web page of another site may not change anything here.")
     return None
+
+
+@lru_cache(maxsize=256)
+def _is_served(host: str, allowed_hosts: frozenset[str]) -> bool:
+    """Clients send a few names again and again, and taking one apart costs more than the rest of the check."""
+    name = _host_name(host)
+    return is_loopback(name) or name in allowed_hosts
 
 
 def _host_name(host: str) -> str:
@@ -74,8 +84,10 @@ class BrowserGuard:
         self._allowed = frozenset(name.lower() for name in allowed_hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            refused = refusal(scope["method"], Headers(scope=scope), self._allowed)
+        if scope["type"] in ("http", "websocket"):
+            # A page of any origin may open a socket and read it: what only reads over HTTP is no safe method here.
+            method = scope["method"] if scope["type"] == "http" else WEBSOCKET
+            refused = refusal(method, Headers(scope=scope), self._allowed)
             if refused is not None:
                 await refused.response()(scope, receive, send)
                 return

@@ -5,9 +5,9 @@ written (`shared.artifacts`). Times inside media are seconds from the start of t
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from shared.artifacts import Artifact, write_bytes
 from shared.events.names import Stage
@@ -130,7 +130,7 @@ class StageManifest(Manifest):
 
 
 class JobInfo(BaseModel):
-    """The `job` member of job.json."""
+    """The `job` member of job.json; times are UTC, ISO 8601 with milliseconds."""
 
     id: str
     owner_id: str
@@ -143,26 +143,38 @@ class JobInfo(BaseModel):
     state: str
 
 
+def _never_null(schema: dict[str, Any]) -> None:
+    """Say in a schema that a member is absent where there is nothing, and not null."""
+    alternatives = schema.pop("anyOf")
+    schema.pop("default")
+    schema |= next(each for each in alternatives if each != {"type": "null"})
+
+
+OptionalPath = Annotated[str | None, Field(json_schema_extra=_never_null)]
+
+
 class JobLayoutInfo(BaseModel):
     """The `layout` member of job.json; paths are relative to the output root, which is named as it was configured."""
 
     output_root: str
     base_dir_rel: str
     jobs_ptr_rel: str
-    work_dir_rel: str | None = None
+    work_dir_rel: OptionalPath = None
 
 
 class SpecialFiles(BaseModel):
     """The `special` member of job.json: files that other tools look for, relative to the base dir."""
 
-    stream_manifest: str | None = None
-    tts_manifest: str | None = None
-    review_state: str | None = None
-    qa_summary: str | None = None
+    stream_manifest: OptionalPath = None
+    tts_manifest: OptionalPath = None
+    review_state: OptionalPath = None
+    qa_summary: OptionalPath = None
 
 
 class JobOutputs(BaseModel):
-    """The `outputs` member of job.json: kind -> path relative to the base dir."""
+    """The `outputs` member of job.json; all paths are relative to the base dir, `primary` and `mobile` by kind."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
     primary: dict[str, str] = {}
     mobile: dict[str, str] = {}
@@ -170,15 +182,37 @@ class JobOutputs(BaseModel):
     subs: list[str] = []
 
 
+class PrivacyFlags(BaseModel):
+    """The `privacy` member of job.json: what its owner wanted not to be kept."""
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
+    privacy_mode: bool = False
+    no_store_transcript: bool = False
+    no_store_source_audio: bool = False
+    minimal_artifacts: bool = False
+
+
 class JobManifest(Manifest):
-    """manifests/job.json: the thin index of one job's base directory, a projection of the log."""
+    """manifests/job.json: the thin index of one job's base directory, a projection of the log.
+
+    Version 1 changes only by addition: readers ignore members that they do not know, and take `{}` or `[]` for what an
+    older writer left out.
+    """
+
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 
     job: JobInfo
     layout: JobLayoutInfo
-    manifests: dict[str, str]
-    special: SpecialFiles
-    outputs: JobOutputs
-    privacy: dict[str, bool] = {}
+    manifests: dict[str, str] = {}
+    """Stage -> its manifest, relative to the base dir, of the stages that are done."""
+    special: SpecialFiles = SpecialFiles()
+    outputs: JobOutputs = JobOutputs()
+    privacy: PrivacyFlags = PrivacyFlags()
+
+    def encode(self) -> bytes:
+        """Return the bytes of the file: stable, readable, without the members for which there is nothing."""
+        return self.model_dump_json(indent=2, exclude_none=True).encode() + b"\n"
 
 
 class ReuseEntry(Manifest):

@@ -4,9 +4,11 @@ Lives here: every variable that more than one service reads, with its default an
 """
 
 from functools import cached_property
+from ipaddress import ip_network
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.layout import Layout
@@ -15,6 +17,13 @@ from shared.layout import Layout
 def default_models_dir() -> Path:
     """Weights are shared between checkouts of one person, like any cache."""
     return Path.home() / ".cache" / "dubline" / "models"
+
+
+def _networks(value: str) -> str:
+    """A network that is written wrongly stops the service at its start, not the first request that needs it."""
+    for name in filter(None, map(str.strip, value.split(","))):
+        ip_network(name)
+    return value
 
 
 class Settings(BaseSettings):
@@ -44,6 +53,10 @@ class Settings(BaseSettings):
     max_video_min: int = Field(120, validation_alias="MAX_VIDEO_MIN")
     min_free_gb: float = Field(10.0, validation_alias="MIN_FREE_GB")
     """Below this uploads are refused and jobs wait."""
+    webhook_allow_cidrs: Annotated[str, AfterValidator(_networks)] = Field("", validation_alias="WEBHOOK_ALLOW_CIDRS")
+    """Networks, separated by commas, where webhooks may go although they are private; over plain HTTP too."""
+    webhook_allow_http: bool = Field(default=False, validation_alias="WEBHOOK_ALLOW_HTTP")
+    """Let webhooks go to public addresses over plain HTTP."""
     drain_timeout_s: float = Field(120.0, validation_alias="DRAIN_TIMEOUT_SEC")
 
     @cached_property

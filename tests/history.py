@@ -72,6 +72,7 @@ class _Job:
     failures: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     """Counted failures of each stage in this run."""
     hopeless: set[str] = field(default_factory=set)
+    deleted: bool = False
 
     @property
     def busy(self) -> bool:
@@ -107,6 +108,8 @@ class Checker:
             t.JobPauseRequested: self._pause_requested, t.JobPaused: self._paused, t.JobResumed: self._resumed,
             t.JobCanceled: self._canceled, t.JobRequeued: self._requeued, t.JobDegraded: self._degraded,
             t.JobRestored: self._restored, t.JobDelayed: self._delayed, t.JobReprioritized: self._reprioritized,
+            t.JobTagged: self._curated, t.JobArchived: self._curated, t.JobUnarchived: self._curated,
+            t.JobVisibilityChanged: self._curated, t.JobDeleted: self._deleted,
             t.StageClaimed: self._claimed, t.StageCompleted: self._stage_completed,
             t.StageFailed: self._stage_failed, t.StageReleased: self._released,
         }  # fmt: skip
@@ -123,24 +126,27 @@ class Checker:
         if event.id in self._ids:
             self._breach(f"I1: event {event.id} is stored twice")
         self._ids.add(event.id)
+        self._about_job(event) if isinstance(event, t.JobEvent | t.StageEvent) else self._about_system(event)
+        return self.found[before:]
+
+    def _about_job(self, event: t.JobEvent | t.StageEvent) -> None:
+        if isinstance(event, t.JobSubmitted):
+            self._submitted(event)
+        elif job := self.jobs.get(event.subject):
+            self._handlers[type(event)](event, job)
+        else:
+            self._breach(f"{event.type} of a job that was never submitted")
+
+    def _about_system(self, event: t.Event) -> None:
         match event:
-            case t.JobSubmitted():
-                self._submitted(event)
             case t.SchedulerTookOver():
-                self._epoch = recorded.seq
+                self._epoch = self._seq
             case t.SlotGranted():
                 self._slot_granted(event)
             case t.LimitsChanged():
                 self._limits_changed(event)
-            case t.PrewarmRequested() | t.PrewarmProgressed():
-                pass
             case _:
-                job = self.jobs.get(event.subject)
-                if job is None:
-                    self._breach(f"{event.type} of a job that was never submitted")
-                else:
-                    self._handlers[type(event)](event, job)
-        return self.found[before:]
+                pass  # prewarming, projects, presets, webhooks: no promise is about them
 
     def unsettled(self) -> bool:
         """Return whether a job is open, or a worker has not let go of one."""
@@ -284,6 +290,7 @@ class Checker:
 
     def _requeued(self, event: t.JobRequeued, job: _Job) -> None:
         self._in(event, job, ENDED | {RUNNING})
+        self._curated(event, job)
         self._must(event.data.run == job.run + 1, f"job {event.subject} went from run {job.run} to {event.data.run}")
         job.leave(QUEUED)
         job.run, job.mode, job.degraded = event.data.run, job.asked_mode, False
@@ -309,6 +316,14 @@ class Checker:
 
     def _reprioritized(self, event: t.JobReprioritized, job: _Job) -> None:
         self._in(event, job, UNFINISHED)
+
+    def _curated(self, event: t.CurationEvent | t.JobRequeued, job: _Job) -> None:
+        self._must(not job.deleted, f"{event.type} of {event.subject}, which was deleted")
+
+    def _deleted(self, event: t.JobDeleted, job: _Job) -> None:
+        self._curated(event, job)
+        self._in(event, job, ENDED)
+        job.deleted = True
 
     # -- the life of a stage
 

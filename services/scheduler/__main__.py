@@ -139,7 +139,7 @@ async def serve() -> None:
     await listen(client, scheduler, workers)
     server = _Server(
         uvicorn.Config(
-            create_app(scheduler, client, workers, measured),
+            create_app(scheduler, client, workers, measured, settings.allowed_host_names),
             host=settings.scheduler_host,
             port=settings.scheduler_port,
             log_config=None,

@@ -5,21 +5,25 @@ answers are made of (`view`).
 """
 
 import asyncio
-from typing import Annotated, Any
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError
+from pydantic import BaseModel
 
 from services.scheduler.metrics import CapUse, Gauges, SchedulerMetrics
 from services.scheduler.service import Scheduler
 from services.scheduler.view import Around, runtime_models, runtime_state
 from services.scheduler.workers import Workers
-from shared import metrics, problems
+from shared import methods, metrics, openapi, problems
 from shared.eventlog.streams import POOLS
 from shared.events.subjects import COMMAND_STREAM, pool_consumer
-from shared.job.aggregate import JobState
+from shared.job.model import JobState
+from shared.loopback import BrowserGuard
+from shared.openapi import problem
 from shared.runtime_state import ConsumerLag, RuntimeModels, RuntimeState
 
 QUEUE_SHOWN = 200
@@ -27,28 +31,62 @@ QUEUE_MAX = 1000
 LAG_TIMEOUT_S = 1.0
 
 
-def create_app(scheduler: Scheduler, client: Client, workers: Workers, measured: SchedulerMetrics) -> FastAPI:
-    """Return the application."""
-    app = FastAPI(title="Dubline scheduler", docs_url=None, redoc_url=None)
+class Live(BaseModel):
+    status: Literal["ok"] = "ok"
+
+
+class Ready(BaseModel):
+    """`head` is the last sequence of the log that it knows; only the leader queues jobs."""
+
+    status: Literal["ready"] = "ready"
+    head: int
+    leader: bool
+
+
+def create_app(
+    scheduler: Scheduler,
+    client: Client,
+    workers: Workers,
+    measured: SchedulerMetrics,
+    allowed_hosts: Iterable[str] = (),
+) -> FastAPI:
+    """Return the application. `allowed_hosts` may be named besides loopback."""
+    app = FastAPI(
+        title="Dubline scheduler",
+        summary="What runs, what waits, and why",
+        openapi_url="/api/scheduler.json",
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.add_middleware(BrowserGuard, allowed_hosts=allowed_hosts)
     problems.install(app)
+    openapi.install(app)
     metrics.install(app, measured.registry)
 
-    @app.get("/livez")
-    async def livez() -> dict[str, str]:
-        return {"status": "ok"}
+    @app.get("/livez", summary="Whether the process answers", tags=["health"])
+    async def livez() -> Live:
+        return Live()
 
-    @app.get("/readyz")
-    async def readyz() -> dict[str, Any]:
+    @app.get(
+        "/readyz",
+        summary="Whether it follows the log",
+        tags=["health"],
+        responses={503: problem("Not yet, or not any more", "not_ready", "draining")},
+    )
+    async def readyz() -> Ready:
         if scheduler.draining:
             raise problems.Problem(503, "draining", "The scheduler is shutting down.", headers={"Retry-After": "60"})
         if not client.is_connected or not scheduler.caught_up.is_set():
             raise problems.Problem(503, "not_ready", "The scheduler has not caught up with the log.")
-        return {"status": "ready", "head": scheduler.board.seq, "leader": scheduler.leads}
+        return Ready(head=scheduler.board.seq, leader=scheduler.leads)
 
-    @app.get("/api/runtime/state", summary="Caps and use, and why each job waits")
+    @app.get("/api/runtime/state", summary="Caps and use, and why each job waits", tags=["runtime"])
     async def state(
+        job: Annotated[
+            list[str],
+            Query(max_length=20, default_factory=list, description="Show these too, wherever they are."),
+        ],
         limit: Annotated[int, Query(ge=0, le=QUEUE_MAX, description="Waiting jobs to show.")] = QUEUE_SHOWN,
-        job: Annotated[list[str] | None, Query(max_length=20, description="Show these too, wherever they are.")] = None,
     ) -> RuntimeState:
         around = Around(
             scheduler.leads,
@@ -56,12 +94,13 @@ def create_app(scheduler: Scheduler, client: Client, workers: Workers, measured:
             [(seen, workers.age(seen)) for seen in workers.all()],
             await consumer_lag(client),
         )
-        return runtime_state(scheduler.board, scheduler.world(), around, limit, frozenset(job or ()))
+        return runtime_state(scheduler.board, scheduler.world(), around, limit, frozenset(job))
 
-    @app.get("/api/runtime/models", summary="Which models are where, and how far prewarming is")
+    @app.get("/api/runtime/models", summary="Which models are where, and how far prewarming is", tags=["runtime"])
     async def models() -> RuntimeModels:
         return runtime_models(scheduler.board, scheduler.world(), workers.all())
 
+    methods.install(app, app.routes)
     return app
 
 

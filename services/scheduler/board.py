@@ -19,6 +19,7 @@ from services.scheduler.fair import Entry, FairQueue
 from services.scheduler.grants import Grants
 from services.scheduler.ledger import Ledger
 from services.scheduler.limits import Limits
+from shared.events.library import JobDeleted
 from shared.events.names import Mode, Stage
 from shared.events.runtime import LimitsChanged, PrewarmProgressed, PrewarmRequested, SchedulerTookOver, SlotGranted
 from shared.events.subjects import job_of
@@ -36,7 +37,8 @@ from shared.events.types import (
     StageFailed,
     StageReleased,
 )
-from shared.job.aggregate import Job, JobState, applies, evolve
+from shared.job.aggregate import applies, evolve
+from shared.job.model import Job, JobState
 from shared.job.transitions import Fail
 
 REMEMBERED = 100
@@ -140,6 +142,9 @@ class Board:
                 self.override({k: v for k, v in changed.items() if event.data.overrides.get(k, v) is not None})
             case PrewarmRequested() | PrewarmProgressed():
                 self._prewarm(event)
+            case JobDeleted():  # its job is finished and, but for a stage that still runs, no longer in memory
+                self.ledger.deleted(event)
+                self._apply_to_job(seq, job_id, event)
             case _:
                 self._apply_to_job(seq, job_id, event)
 

@@ -9,7 +9,7 @@ from services.scheduler.eta import Estimate
 from services.scheduler.forecast import Forecast, Remaining, Upcoming, forecast
 from services.scheduler.policy import GPU_STAGES, World
 from shared.events.names import Device, Stage
-from shared.job.aggregate import Job, JobState
+from shared.job.model import Job, JobState
 from shared.job.stages import GRAPH
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from services.scheduler.board import Board
 from services.scheduler.policy import World, disk_low, due_at, hopeless
 from services.scheduler.quotas import Refused, refusal
-from shared.job.aggregate import Job, JobState
+from shared.job.model import Job, JobState
 from shared.job.stages import ready
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from shared.events.names import Stage
 from shared.events.runtime import SchedulerTookOver, SlotGranted
 from shared.events.types import Event, StageClaimed
-from shared.job.aggregate import Job, JobState
+from shared.job.model import Job, JobState
 
 Slot = tuple[str, Stage | None]
 """A job, and the capped stage; None for the job's own slot."""
@@ -24,7 +24,6 @@ class Grants:
     head: int = 0
     epoch: int = 0
     holder: str | None = None
-    takeovers: int = 0
     open: set[Slot] = field(default_factory=set)
 
     def apply(self, seq: int, event: SchedulerTookOver | SlotGranted, job: Job | None) -> None:
@@ -32,7 +31,6 @@ class Grants:
         self.head = seq
         if isinstance(event, SchedulerTookOver):
             self.epoch, self.holder = seq, event.data.holder
-            self.takeovers += 1
         elif job is not None and event.data.run == job.run and _usable(job, event.data.stage):
             self.open.add((job.id, event.data.stage))
 

@@ -7,8 +7,9 @@ the events' own times, so that a recount of the log gives the same numbers.
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
+from shared.events.library import JobDeleted
 from shared.events.types import StageCompleted
-from shared.job.aggregate import Job
+from shared.job.model import Job
 
 
 @dataclass
@@ -50,6 +51,11 @@ class Ledger:
         earlier = sum(output.size for output in before.stages[event.data.stage].outputs)
         now = sum(output.size for output in event.data.outputs)
         self._today(before.submitted.owner, event.time).stored_bytes += now - earlier
+
+    def deleted(self, event: JobDeleted) -> None:
+        """Give a deleted job's space back to its owner."""
+        use = self._today(event.data.owner, event.time)
+        use.stored_bytes = max(0, use.stored_bytes - event.data.stored_bytes)
 
     def use(self, owner: str, now: datetime) -> Use:
         """Return what an owner has used by now."""

@@ -31,7 +31,7 @@ from shared.events.types import (
     StageFailed,
     StageReleased,
 )
-from shared.job.aggregate import Job, JobState
+from shared.job.model import Job, JobState
 from shared.metrics import Registry
 
 STAGE_BUCKETS = (0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1200, 1800, 3600)

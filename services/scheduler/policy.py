@@ -16,7 +16,7 @@ from services.scheduler.limits import Limits
 from services.scheduler.quotas import refusal, seconds_left
 from shared.events.names import Mode, Pool, Stage
 from shared.events.types import Setting, Value
-from shared.job.aggregate import DISK_FULL, Job, JobState, StageState, StageStatus
+from shared.job.model import DISK_FULL, Job, JobState, StageState, StageStatus
 from shared.job.modes import Hardware, command_settings, effective
 from shared.job.stages import POOL, ready
 from shared.job.transitions import Command, Complete, Degrade, Delay, Fail, PauseNow, Restore

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from services.scheduler.ledger import Use
 from services.scheduler.limits import Limits
-from shared.job.aggregate import Job
+from shared.job.model import Job
 
 
 @dataclass(frozen=True)

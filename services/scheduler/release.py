@@ -7,7 +7,7 @@ Lives here: gathering what the stage needs, so that a claim costs the worker no 
 from services.scheduler.limits import Limits
 from services.scheduler.policy import Release
 from shared.commands import StageCommand
-from shared.job.aggregate import Job
+from shared.job.model import Job
 from shared.job.stages import GRAPH
 
 

@@ -17,13 +17,14 @@ import structlog
 from services.scheduler.board import Board
 from services.scheduler.policy import Decision, Plan, Release, ReleaseKey, StartJob, Transition, World, plan
 from services.scheduler.release import command_for
+from shared.eventlog.job_history import load_job
 from shared.eventlog.port import CommandQueue, ConflictError, EventLog, Expect, LogUnavailableError, Recorded
 from shared.events.names import Stage
 from shared.events.runtime import SchedulerTookOver, SchedulerTookOverData, SlotGranted, SlotGrantedData
 from shared.events.subjects import SCHEDULER_GRANTS, event_subject, job_filter, job_of
 from shared.events.types import Event, JobRequeued
 from shared.identity import uuid7
-from shared.job.aggregate import Job, evolve
+from shared.job.model import Job
 from shared.job.transitions import Command, Context, Refusal, Start, decide
 from shared.tracing import Attributes, span
 
@@ -132,23 +133,15 @@ class Scheduler:
             self._forget(job_id)
 
     async def _history(self, job_id: str, before: int) -> Job | None:
-        job: Job | None = None
-        after = 0
-        while batch := await self._read(job_filter(job_id), after):
-            for recorded in batch:
-                if recorded.event is not None and recorded.seq < before:
-                    job = evolve(job, recorded.seq, recorded.event)
-            after = batch[-1].seq
-        return job
-
-    async def _read(self, subject: str, after: int) -> list[Recorded]:
-        """Read, waiting out a broker that is away: a job that is not folded whole would be a wrong one."""
+        """Load a job, waiting out a broker that is away: one that is not folded whole would be a wrong one."""
         while True:
             try:
-                return await self._events.read(subject, after=after)
+                job, _ = await load_job(self._events, job_id, up_to=before - 1)
             except LogUnavailableError:
-                log.warning("log_unavailable", after=after)
+                log.warning("log_unavailable", job_id=job_id)
                 await asyncio.sleep(LOOK_AGAIN_S)
+            else:
+                return job
 
     def _forget(self, job_id: str) -> None:
         for key in [key for key in self._released if key[0] == job_id]:

@@ -22,10 +22,10 @@ from shared.artifacts import write_bytes
 from shared.events.names import Stage
 from shared.events.runtime import PrewarmProgressed, PrewarmRequested
 from shared.events.types import JobDegraded, JobDelayed, JobFailed, JobRestored
-from shared.job.aggregate import Job
+from shared.job.model import Job
 from shared.job.transitions import Fail
 
-VERSION = 1
+VERSION = 2
 """Raised when the board's fold changes: what an older one folded would not be what this one folds."""
 
 
@@ -54,7 +54,6 @@ class Snapshot(_Strict):
     grants_head: int
     epoch: int
     holder: str | None
-    takeovers: int
     open_grants: list[tuple[str, Stage | None]]
     uses: dict[str, tuple[date, float, int, int, int]]
     breakers: dict[str, tuple[int, datetime, Stage]]
@@ -87,7 +86,6 @@ def dump(board: Board, log_id: str) -> Snapshot:
         grants_head=board.grants.head,
         epoch=board.grants.epoch,
         holder=board.grants.holder,
-        takeovers=board.grants.takeovers,
         open_grants=sorted(board.grants.open, key=lambda slot: (slot[0], slot[1] or "")),
         uses=uses,
         breakers={name: (b.failures, b.failed_at, b.stage) for name, b in sorted(board.breakers.known.items())},
@@ -106,7 +104,7 @@ def load(snapshot: Snapshot, configured: Limits) -> Board:
     """Return the board that a snapshot was made of, under the limits that are configured now."""
     board = Board(configured)
     board.seq, board.quarantined = snapshot.seq, snapshot.quarantined
-    board.grants = Grants(snapshot.grants_head, snapshot.epoch, snapshot.holder, snapshot.takeovers)
+    board.grants = Grants(snapshot.grants_head, snapshot.epoch, snapshot.holder)
     board.grants.open = set(snapshot.open_grants)
     board.ledger = Ledger({owner: Use(*use) for owner, use in snapshot.uses.items()})
     board.breakers = Breakers({name: Breaker(*breaker) for name, breaker in snapshot.breakers.items()})

@@ -16,7 +16,7 @@ from services.scheduler.policy import World
 from services.scheduler.workers import ALIVE_S, Seen
 from shared.events.runtime import PrewarmProgressed, PrewarmRequested
 from shared.events.types import JobDegraded, JobDelayed, JobRestored
-from shared.job.aggregate import Job, JobState, StageStatus
+from shared.job.model import Job, JobState, StageStatus
 from shared.job.stages import ready
 from shared.runtime_state import (
     Breaker,

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from shared.commands import StageCommand
+from shared.eventlog.job_history import load_job
 from shared.eventlog.port import ConflictError, EventLog, Expect, LogUnavailableError, Recorded
 from shared.events.names import Pool
 from shared.events.subjects import job_filter, stage_subject
@@ -22,7 +23,7 @@ from shared.events.types import (
     StageReleased,
     StageReleasedData,
 )
-from shared.job.aggregate import Job, JobState, StageState, StageStatus, evolve
+from shared.job.model import Job, JobState, StageState, StageStatus
 
 SOURCE = "urn:dubline:worker"
 MAX_DELIVERIES = 5
@@ -130,7 +131,7 @@ async def claim(log: EventLog, command: StageCommand, owner: Owner, *, redeliver
         except ConflictError:
             pass
     for _ in range(TRIES):
-        job, version = await fold(log, command.job_id)
+        job, version = await load_job(log, command.job_id)
         decided = verdict(job, command)
         try:
             if isinstance(decided, Take):
@@ -150,18 +151,6 @@ async def commit(log: EventLog, claimed: Claim, event: StageEvent) -> bool:
     except ConflictError:
         return False
     return True
-
-
-async def fold(log: EventLog, job_id: str) -> tuple[Job | None, int]:
-    """Return the job and the last sequence of any of its events, decodable or not. Raises LogUnavailableError."""
-    job: Job | None = None
-    after = 0
-    while batch := await log.read(job_filter(job_id), after=after, limit=READ_BATCH):
-        for record in batch:
-            if record.event is not None:
-                job = evolve(job, record.seq, record.event)
-        after = batch[-1].seq
-    return job, after
 
 
 async def worn_out(log: EventLog, claimed: Claim) -> str | None:

@@ -15,8 +15,9 @@ from pydantic import BaseModel
 from shared import manifests
 from shared.commands import StageCommand
 from shared.events.envelope import SCHEMA_BASE
+from shared.events.library import CurationEvent, PresetEvent, ProjectEvent, WebhookEvent
 from shared.events.subjects import EVENT_STREAM
-from shared.events.types import EVENT_TYPES, JobEvent, StageEvent
+from shared.events.types import EVENT_TYPES, LifecycleEvent, PolicyEvent, StageEvent
 from shared.telemetry import Heartbeat, Progress
 
 Json = dict[str, Any]
@@ -58,8 +59,13 @@ def _schema(name: str, model: type[BaseModel]) -> Json:
 def asyncapi() -> Json:
     """Return the AsyncAPI 3 document of what a consumer with read-only credentials can follow."""
     channels = {
-        "jobLifecycle": ("dub.evt.job.{jobId}.lifecycle", JobEvent.__args__),
+        "jobLifecycle": ("dub.evt.job.{jobId}.lifecycle", LifecycleEvent.__args__),
+        "jobPolicy": ("dub.evt.job.{jobId}.policy", PolicyEvent.__args__),
+        "jobLibrary": ("dub.evt.job.{jobId}.library", CurationEvent.__args__),
         "jobStage": ("dub.evt.job.{jobId}.stage.{stage}.{part}", STAGE_EVENTS),
+        "project": ("dub.evt.project.{projectId}", ProjectEvent.__args__),
+        "preset": ("dub.evt.preset.{presetId}", PresetEvent.__args__),
+        "webhook": ("dub.evt.webhook.{webhookId}", WebhookEvent.__args__),
     }
     return {
         "asyncapi": "3.0.0",

@@ -3,6 +3,20 @@
 Lives here: names. Does not live here: stream configuration (`shared.eventlog.streams`).
 """
 
+from shared.events.library import (
+    JobArchived,
+    JobDeleted,
+    JobTagged,
+    JobUnarchived,
+    JobVisibilityChanged,
+    PresetDeleted,
+    PresetSaved,
+    ProjectDeleted,
+    ProjectSaved,
+    WebhookDeleted,
+    WebhookSaved,
+    WebhookSendRequested,
+)
 from shared.events.names import Pool, Stage
 from shared.events.runtime import LimitsChanged, PrewarmProgressed, PrewarmRequested, SchedulerTookOver, SlotGranted
 from shared.events.types import (
@@ -75,6 +89,29 @@ def policy_subject(job_id: str) -> str:
     return f"dub.evt.job.{job_id}.policy"
 
 
+def library_subject(job_id: str) -> str:
+    """What people did to one job: tags, archive, visibility, deletion."""
+    return f"dub.evt.job.{job_id}.library"
+
+
+ALL_PROJECTS = "dub.evt.project.*"
+"""Every project's events: the scope in which a project's name and directory are unique."""
+ALL_PRESETS = "dub.evt.preset.*"
+ALL_WEBHOOKS = "dub.evt.webhook.*"
+
+
+def project_subject(project_id: str) -> str:
+    return f"dub.evt.project.{project_id}"
+
+
+def preset_subject(preset_id: str) -> str:
+    return f"dub.evt.preset.{preset_id}"
+
+
+def webhook_subject(webhook_id: str) -> str:
+    return f"dub.evt.webhook.{webhook_id}"
+
+
 def event_subject(event: Event) -> str:
     """The subject that this event is stored under."""
     match event:
@@ -82,6 +119,14 @@ def event_subject(event: Event) -> str:
             return stage_subject(event.subject, event.data.stage, event.data.part)
         case JobDegraded() | JobRestored() | JobDelayed() | JobReprioritized():
             return policy_subject(event.subject)
+        case JobTagged() | JobArchived() | JobUnarchived() | JobVisibilityChanged() | JobDeleted():
+            return library_subject(event.subject)
+        case ProjectSaved() | ProjectDeleted():
+            return project_subject(event.subject)
+        case PresetSaved() | PresetDeleted():
+            return preset_subject(event.subject)
+        case WebhookSaved() | WebhookDeleted() | WebhookSendRequested():
+            return webhook_subject(event.subject)
         case SchedulerTookOver() | SlotGranted():
             return SCHEDULER_GRANTS
         case LimitsChanged():

@@ -10,6 +10,23 @@ from pydantic import Field, TypeAdapter
 
 from shared.artifacts import Artifact
 from shared.events.envelope import Data, Envelope, Timestamp
+from shared.events.library import (
+    CurationEvent,
+    JobArchived,
+    JobDeleted,
+    JobTagged,
+    JobUnarchived,
+    JobVisibilityChanged,
+    PresetDeleted,
+    PresetSaved,
+    ProjectDeleted,
+    ProjectSaved,
+    SettingsEvent,
+    Visibility,
+    WebhookDeleted,
+    WebhookSaved,
+    WebhookSendRequested,
+)
 from shared.events.names import Device, Mode, Pool, Stage
 from shared.events.runtime import (
     LimitsChanged,
@@ -111,11 +128,36 @@ class JobSubmittedData(Data):
     overrides: dict[str, Value] = Field(default_factory=dict)
     """Effective settings that the user chose, by name (`shared.job.modes.TABLE`)."""
     body_fingerprint: str | None = None
+    project_id: str | None = None
+    project_name: str | None = None
+    """The project's name and directory never change, so the job carries the name for good."""
+    preset_id: str | None = None
+    tags: list[str] = Field(default_factory=list)
+    visibility: Visibility = "private"
 
 
 class JobSubmitted(Envelope):
     type: Literal["dubline.job.submitted.v1"] = "dubline.job.submitted.v1"
     data: JobSubmittedData
+
+
+class JobImportedData(Data):
+    """A finished job of the predecessor. What `submitted` cannot know is empty or 0: its source most of all."""
+
+    submitted: JobSubmittedData
+    state: Literal["DONE", "FAILED", "CANCELED"]
+    created_at: Timestamp
+    updated_at: Timestamp
+    error: str | None = None
+    outputs: list[Artifact] = Field(default_factory=list)
+    archived: bool = False
+
+
+class JobImported(Envelope):
+    """A job comes into the log finished. It can be shown, tagged and deleted, but not run again."""
+
+    type: Literal["dubline.job.imported.v1"] = "dubline.job.imported.v1"
+    data: JobImportedData
 
 
 class JobStartedData(Data):
@@ -320,18 +362,21 @@ class StageReleased(Envelope):
 
 
 LifecycleEvent = (
-    JobSubmitted | JobStarted | JobCompleted | JobFailed | JobPauseRequested | JobPaused | JobResumed | JobCanceled
-    | JobRequeued
+    JobSubmitted | JobImported | JobStarted | JobCompleted | JobFailed | JobPauseRequested | JobPaused | JobResumed
+    | JobCanceled | JobRequeued
 )  # fmt: skip
 PolicyEvent = JobDegraded | JobRestored | JobDelayed | JobReprioritized
-JobEvent = LifecycleEvent | PolicyEvent
+JobEvent = LifecycleEvent | PolicyEvent | CurationEvent
 StageEvent = StageClaimed | StageCompleted | StageFailed | StageReleased
-Event = JobEvent | StageEvent | SchedulerEvent | RuntimeEvent
+Event = JobEvent | StageEvent | SchedulerEvent | RuntimeEvent | SettingsEvent
 AnyEvent = Annotated[Event, Field(discriminator="type")]
 EVENT_TYPES: tuple[type[Envelope], ...] = (
-    JobSubmitted, JobStarted, JobCompleted, JobFailed, JobPauseRequested, JobPaused, JobResumed, JobCanceled,
-    JobRequeued, JobDegraded, JobRestored, JobDelayed, JobReprioritized,
+    JobSubmitted, JobImported, JobStarted, JobCompleted, JobFailed, JobPauseRequested, JobPaused, JobResumed,
+    JobCanceled, JobRequeued, JobDegraded, JobRestored, JobDelayed, JobReprioritized,
     StageClaimed, StageCompleted, StageFailed, StageReleased,
+    JobTagged, JobArchived, JobUnarchived, JobVisibilityChanged, JobDeleted,
+    ProjectSaved, ProjectDeleted, PresetSaved, PresetDeleted, WebhookSaved, WebhookDeleted,
+    WebhookSendRequested,
     SchedulerTookOver, SlotGranted, LimitsChanged, PrewarmRequested, PrewarmProgressed,
 )  # fmt: skip
 

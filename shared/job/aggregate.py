@@ -1,30 +1,32 @@
 """The job aggregate: `evolve` folds events into a job, `applies` says which transition is legal.
 
-Lives here: states. Does not live here: commands (`transitions`), and when something should happen
-(`services.scheduler.policy`).
+Lives here: the fold. Does not live here: its types (`model`), commands (`transitions`), and when something should
+happen (`services.scheduler.policy`).
 `evolve` is total: an event that does not apply (a duplicate, a stale outcome, one that came too late) leaves the
 job as it was, so that any log folds. Which events get into the log is decided by expected sequences (E2, E4).
 """
 
-from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from shared.artifacts import Artifact
-from shared.events.names import Mode, Stage
+from shared.events.library import (
+    CurationEvent,
+    JobArchived,
+    JobDeleted,
+    JobTagged,
+    JobUnarchived,
+    JobVisibilityChanged,
+    SettingsEvent,
+)
 from shared.events.runtime import RuntimeEvent, SchedulerEvent
 from shared.events.types import (
-    EngineUsed,
     Event,
-    Issue,
     JobCanceled,
     JobCompleted,
     JobDegraded,
     JobDelayed,
     JobEvent,
     JobFailed,
+    JobImported,
     JobPaused,
     JobPauseRequested,
     JobReprioritized,
@@ -33,134 +35,19 @@ from shared.events.types import (
     JobResumed,
     JobStarted,
     JobSubmitted,
-    JobSubmittedData,
-    Setting,
     StageClaimed,
     StageCompleted,
     StageEvent,
     StageFailed,
     StageReleased,
-    Timings,
-    Value,
 )
+from shared.job.model import DISK_FULL, OUT_OF_MEMORY, Job, JobState, StageState, StageStatus, changed
 from shared.job.stages import GRAPH
-
-DISK_FULL = "disk_full"
-"""The failure code of a stage that waits for space instead of using up its attempts."""
-OUT_OF_MEMORY = "out_of_memory"
-"""The failure code after which a stage is tried again with smaller settings (`shared.job.modes`)."""
-
-
-class JobState(StrEnum):
-    QUEUED = "QUEUED"
-    PAUSED = "PAUSED"
-    RUNNING = "RUNNING"
-    DONE = "DONE"
-    FAILED = "FAILED"
-    CANCELED = "CANCELED"
-
-    @property
-    def terminal(self) -> bool:
-        """A finished job changes only by an explicit re-run."""
-        return self in (JobState.DONE, JobState.FAILED, JobState.CANCELED)
-
-
-class StageStatus(StrEnum):
-    PENDING = "pending"
-    CLAIMED = "claimed"
-    DONE = "done"
-    FAILED = "failed"
-    RELEASED = "released"
-
-
-class StageState(BaseModel):
-    """One stage of one job; `seq` is the last sequence of its subject and so the expected one of the next append."""
-
-    model_config = ConfigDict(frozen=True)
-
-    status: StageStatus = StageStatus.PENDING
-    seq: int = 0
-    attempt: int = 0
-    claimed_from: int = 0
-    """The sequence that it had before it was claimed: what tells the command that a claim was made from."""
-    worker: str | None = None
-    started_at: datetime | None = None
-    ended_at: datetime | None = None
-    outputs: list[Artifact] = Field(default_factory=list)
-    engine: EngineUsed | None = None
-    timings: Timings | None = None
-    issues: list[Issue] = Field(default_factory=list)
-    facts: dict[str, Value] = Field(default_factory=dict)
-    reused_from: str | None = None
-    completed_id: str | None = None
-    error_code: str | None = None
-    error: str | None = None
-    failed_engine: str | None = None
-    retryable: bool = False
-    failures: int = 0
-    """How many of its attempts in this run failed by themselves; a full disk uses none up."""
-    out_of_memory: int = 0
-    """How many of them ran out of memory."""
-
-
-class Job(BaseModel):
-    """The folded job; `version` is the last sequence of any of its events."""
-
-    model_config = ConfigDict(frozen=True)
-
-    id: str
-    state: JobState
-    version: int
-    run: int
-    submitted: JobSubmittedData
-    submitted_event_id: str
-    traceparent: str | None = None
-    """The span that submitted it: what every later span of the job begins from."""
-    mode: Mode
-    """The one that it runs in: backpressure may have lowered what `submitted` asks for."""
-    priority: int
-    created_at: datetime
-    updated_at: datetime
-    queued_at: datetime
-    """When it was submitted, or queued for a re-run: what its age in the queue counts from."""
-    started_at: datetime | None = None
-    started_seq: int = 0
-    started_run: int = 0
-    """The run that was started last: one that goes on after a pause is the same."""
-    ended_at: datetime | None = None
-    stages: dict[Stage, StageState]
-    issues: list[Issue] = Field(default_factory=list)
-    error_code: str | None = None
-    error: str | None = None
-    pause_requested: bool = False
-    degraded: list[str] = Field(default_factory=list)
-    """Reasons why its mode is lower than asked for; empty again once it is restored."""
-    restored: bool = False
-    """It had its mode given back, and is not degraded a second time."""
-    not_before: datetime | None = None
-    delayed_because: str = ""
-    settings: dict[str, Setting] = Field(default_factory=dict)
-
-    @property
-    def claimed_stages(self) -> list[Stage]:
-        """Stages that a worker owns; a cancelled job may have one until its process has ended."""
-        return [name for name, stage in self.stages.items() if stage.status is StageStatus.CLAIMED]
-
-    @property
-    def done_stages(self) -> frozenset[Stage]:
-        return frozenset(name for name, stage in self.stages.items() if stage.status is StageStatus.DONE)
-
-    def outputs_of(self, stages: frozenset[Stage]) -> dict[str, Artifact]:
-        """Return the artifacts of these stages by name."""
-        return {a.name: a for name in GRAPH if name in stages for a in self.stages[name].outputs}
-
-    def facts_of(self, stages: frozenset[Stage]) -> dict[str, Value]:
-        """Return the facts of these stages, flat; a later stage's value wins."""
-        return {key: value for name in GRAPH if name in stages for key, value in self.stages[name].facts.items()}
-
 
 _WAITING = frozenset({JobState.QUEUED, JobState.PAUSED})
 _UNFINISHED = _WAITING | {JobState.RUNNING}
+_FINISHED = frozenset(JobState) - _UNFINISHED
+_ANY = frozenset(JobState)
 _LEGAL: dict[type[Any], frozenset[JobState]] = {
     JobStarted: frozenset({JobState.QUEUED}),
     JobPauseRequested: frozenset({JobState.RUNNING}),
@@ -174,6 +61,11 @@ _LEGAL: dict[type[Any], frozenset[JobState]] = {
     JobRestored: _WAITING,
     JobDelayed: _WAITING,
     JobReprioritized: _UNFINISHED,
+    JobTagged: _ANY,
+    JobArchived: _ANY,
+    JobUnarchived: _ANY,
+    JobVisibilityChanged: _ANY,
+    JobDeleted: _FINISHED,
 }
 """Event -> the states in which it applies. Everything else is refused, and ignored if a log contains it."""
 
@@ -181,8 +73,12 @@ _LEGAL: dict[type[Any], frozenset[JobState]] = {
 def applies(job: Job, event: JobEvent) -> bool:
     """Return whether this transition is legal for the job as it is."""
     match event:
-        case JobSubmitted():
+        case _ if job.deleted:
             return False
+        case JobSubmitted() | JobImported():
+            return False
+        case JobRequeued() if job.imported is not None:
+            return False  # its source is not here
         case JobResumed() if job.state is JobState.RUNNING:
             return job.pause_requested
         case JobPauseRequested() if job.pause_requested:
@@ -195,24 +91,36 @@ def applies(job: Job, event: JobEvent) -> bool:
 
 def evolve(job: Job | None, seq: int, event: Event) -> Job | None:
     """Return the job after this event; the same job if the event is a duplicate, another's, or does not apply."""
-    if isinstance(event, SchedulerEvent | RuntimeEvent):
+    if isinstance(event, SchedulerEvent | RuntimeEvent | SettingsEvent):
         return job
     if job is None:
-        return _created(seq, event) if isinstance(event, JobSubmitted) else None
-    if seq <= job.version or isinstance(event, JobSubmitted):
+        return _first(seq, event)
+    if seq <= job.version or isinstance(event, JobSubmitted | JobImported):
         return job
     if isinstance(event, StageClaimed | StageCompleted | StageFailed | StageReleased):
         return _with_stage(job, seq, event)
     if not applies(job, event):
-        return job.model_copy(update={"version": seq})
+        return changed(job, {"version": seq})
     changes = _lifecycle_changes(job, event)
     if isinstance(event, JobStarted):
         changes |= {"started_seq": seq, "started_run": event.data.run}
-    return job.model_copy(update={"version": seq, "updated_at": event.time} | changes)
+    return changed(job, {"version": seq, "updated_at": event.time} | changes)
+
+
+def _first(seq: int, event: Event) -> Job | None:
+    match event:
+        case JobSubmitted():
+            return _created(seq, event)
+        case JobImported():
+            return _imported(seq, event)
+        case _:
+            return None
 
 
 def _lifecycle_changes(job: Job, event: JobEvent) -> dict[str, Any]:
     match event:
+        case JobTagged() | JobArchived() | JobUnarchived() | JobVisibilityChanged() | JobDeleted():
+            return _curation_changes(event)
         case JobStarted():
             cleared: dict[str, Any] = {"not_before": None, "delayed_because": "", "pause_requested": False}
             made = {"mode": event.data.mode or job.mode, "settings": event.data.settings}
@@ -236,6 +144,20 @@ def _lifecycle_changes(job: Job, event: JobEvent) -> dict[str, Any]:
             return _requeued(job, event)
         case _:
             return _policy_changes(job, event)
+
+
+def _curation_changes(event: CurationEvent) -> dict[str, Any]:
+    match event:
+        case JobTagged():
+            return {"tags": event.data.tags}
+        case JobArchived():
+            return {"archived_at": event.time}
+        case JobUnarchived():
+            return {"archived_at": None}
+        case JobVisibilityChanged():
+            return {"visibility": event.data.visibility}
+        case JobDeleted():
+            return {"deleted": True}
 
 
 def _policy_changes(job: Job, event: JobEvent) -> dict[str, Any]:
@@ -286,6 +208,35 @@ def _created(seq: int, event: JobSubmitted) -> Job:
         updated_at=event.time,
         queued_at=event.time,
         stages={name: StageState() for name in GRAPH},
+        created_seq=seq,
+        tags=event.data.tags,
+        visibility=event.data.visibility,
+    )
+
+
+def _imported(seq: int, event: JobImported) -> Job:
+    data = event.data
+    return Job(
+        id=event.subject,
+        state=JobState(data.state),
+        version=seq,
+        run=1,
+        submitted=data.submitted,
+        submitted_event_id=event.id,
+        mode=data.submitted.mode,
+        priority=data.submitted.priority,
+        created_at=data.created_at,
+        updated_at=data.updated_at,
+        queued_at=data.created_at,
+        ended_at=data.updated_at,
+        stages={name: StageState() for name in GRAPH},
+        error_code="imported" if data.error else None,
+        error=data.error,
+        created_seq=seq,
+        tags=data.submitted.tags,
+        archived_at=data.updated_at if data.archived else None,
+        visibility=data.submitted.visibility,
+        imported=data.outputs,
     )
 
 
@@ -336,5 +287,5 @@ def _with_stage(job: Job, seq: int, event: StageEvent) -> Job:
             }
         case StageReleased():
             changes |= {"status": StageStatus.RELEASED, "ended_at": event.time}
-    stages = job.stages | {event.data.stage: stage.model_copy(update=changes)}
-    return job.model_copy(update={"version": seq, "updated_at": event.time, "stages": stages})
+    stages = job.stages | {event.data.stage: changed(stage, changes)}
+    return changed(job, {"version": seq, "updated_at": event.time, "stages": stages})

@@ -35,7 +35,8 @@ from shared.events.types import (
     JobStartedData,
     Setting,
 )
-from shared.job.aggregate import Job, JobState, applies
+from shared.job.aggregate import applies
+from shared.job.model import Job, JobState
 from shared.job.stages import GRAPH
 
 
@@ -141,7 +142,7 @@ def decide(job: Job, command: Command, context: Context) -> JobEvent | Refusal:
 
     The caller appends the event with the job's `version` as the expected sequence of its filter (E2).
     """
-    event = _event(job, command, _attributes(job, context))
+    event = _event(job, command, attributes(job, context))
     if not applies(job, event):
         return Refusal("illegal_transition", job.state)
     if isinstance(command, Complete) and job.done_stages != frozenset(GRAPH):
@@ -149,7 +150,8 @@ def decide(job: Job, command: Command, context: Context) -> JobEvent | Refusal:
     return event
 
 
-def _attributes(job: Job, context: Context) -> dict[str, Any]:
+def attributes(job: Job, context: Context) -> dict[str, Any]:
+    """Return the envelope of an event about this job."""
     return {
         "id": context.event_id,
         "source": context.source,

@@ -1,11 +1,13 @@
 """The job's states: what each event does, what is refused, and that any log folds."""
 
+import uuid
 from datetime import timedelta
 from itertools import count, pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from shared.events.types import (
     Issue,
@@ -19,7 +21,8 @@ from shared.events.types import (
     StageReleased,
 )
 from shared.identity import derived_job_id, uuid7
-from shared.job.aggregate import Job, JobState, StageStatus, evolve
+from shared.job.aggregate import evolve
+from shared.job.model import Job, JobState, StageState, StageStatus, changed
 from shared.job.stages import GRAPH, ready, upstream
 from shared.job.transitions import (
     Cancel,
@@ -187,3 +190,27 @@ def test_e1_ids_are_ordered_in_time_or_derived_from_owner_and_key() -> None:
     assert derived_job_id("ann", "k") == derived_job_id("ann", "k")
     assert derived_job_id("ann", "k") != derived_job_id("bob", "k")
     assert derived_job_id("a", "bk") != derived_job_id("ab", "k")
+
+
+def test_a_changed_model_is_what_model_copy_makes() -> None:
+    job = evolve(None, 1, submitted(JOB))
+    assert job is not None
+    stage = StageState(seq=3)
+    for model, updates in ((job, {"version": 2, "tags": ["new"]}), (stage, {"status": StageStatus.DONE})):
+        before = model.model_dump_json()
+        made, copied = changed(model, updates), model.model_copy(update=updates)
+        assert made == copied != model
+        assert type(made) is type(copied)
+        assert made.model_fields_set == copied.model_fields_set
+        assert made.model_dump_json(exclude_unset=True) == copied.model_dump_json(exclude_unset=True)
+        assert model.model_dump_json() == before
+        with pytest.raises(ValidationError, match="frozen"):
+            made.seq = 5  # type: ignore[misc,union-attr]
+    assert changed(stage, {}).model_copy() == stage
+    assert type(job).__pydantic_decorators__.validators == type(job).__private_attributes__ == {}
+
+
+def test_an_id_is_a_uuid_of_version_7() -> None:
+    made = uuid.UUID(uuid7(1_700_000_000_000, bytes(range(10))))
+    assert (made.version, made.variant, made.int >> 80) == (7, uuid.RFC_4122, 1_700_000_000_000)
+    assert str(made) == uuid7(1_700_000_000_000, bytes(range(10)))

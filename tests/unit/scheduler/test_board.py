@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from services.scheduler.board import REMEMBERED, Board
 from services.scheduler.limits import Limits
 from services.scheduler.snapshot import Snapshot, dump, load, read, save
+from shared.events.library import JobDeleted, JobTagged
 from shared.events.runtime import LimitsChanged, LimitsChangedData, PrewarmRequested, PrewarmRequestedData
 from shared.events.types import (
     JobCanceled,
@@ -48,6 +49,8 @@ def happenings(job: str) -> dict[str, Any]:
         "delay": lambda: event(JobDelayed, job, until=at(9), queue_len=9, reason="busy"),
         "priority": lambda: event(JobReprioritized, job, priority=7, reason="x"),
         "done": lambda: event(JobCompleted, job, run=1),
+        "tag": lambda: event(JobTagged, job, tags=["x"]),
+        "delete": lambda: event(JobDeleted, job, owner="u0", base_dir="film", source="", stored_bytes=5),
         "dead": lambda: event(JobFailed, job, stage="tts", code="dead_letter", message="x"),
     }  # fmt: skip
 
@@ -155,3 +158,10 @@ def test_every_cap_that_an_operator_may_override_is_a_limit_of_the_scheduler() -
     for name in CAP_NAMES:
         assert Limits().overridden({name: 7}).named()[name] == 7
     assert Limits().overridden({"NOT_ONE": 7}) == Limits()
+
+
+def test_a_deleted_jobs_space_is_its_owners_again() -> None:
+    log = Log(Limits(user_stored_bytes=1500, user_running=0))
+    job = log.submit(owner="ann")
+    log.add(event(JobCanceled, job), event(JobDeleted, job, owner="ann", base_dir="film", source="", stored_bytes=1000))
+    assert log.board.ledger.use("ann", at(0)).stored_bytes == 0

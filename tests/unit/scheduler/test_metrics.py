@@ -21,7 +21,8 @@ from shared.events.types import (
     StageReleased,
     Timings,
 )
-from shared.job.aggregate import Job, evolve
+from shared.job.aggregate import evolve
+from shared.job.model import Job
 from tests.factories import claimed, completed, event, failed, submitted
 
 IDLE = Gauges(

@@ -13,10 +13,10 @@ from services.worker.claims import (
     claim,
     commit,
     epitaph,
-    fold,
     verdict,
 )
 from shared.commands import StageCommand
+from shared.eventlog.job_history import load_job
 from shared.eventlog.memory import MemoryEventLog
 from shared.eventlog.port import Recorded
 from shared.events.subjects import job_filter, stage_subject
@@ -32,7 +32,7 @@ from shared.events.types import (
     StageReleased,
 )
 from shared.identity import uuid7
-from shared.job.aggregate import Job, StageStatus
+from shared.job.model import Job, StageStatus
 from tests.factories import claimed, command, completed, event, failed, submitted
 
 ME = Owner("me", "here", "cpu")
@@ -56,7 +56,7 @@ async def log_of(job: str, *events: Any) -> CountingLog:
 
 
 async def folded(job: str, *events: Any) -> Job:
-    found, _ = await fold(await log_of(job, *events), job)
+    found, _ = await load_job(await log_of(job, *events), job)
     assert found is not None
     return found
 
@@ -101,7 +101,7 @@ async def test_the_claim_of_a_dead_worker_whose_job_was_stopped_is_given_back(la
     job = uuid7()
     log = await log_of(job, claimed(job, "audio"), event(last[0], job, **last[1]))
     assert isinstance(await claim(log, command(job, version=2), ME, redelivered=True), Drop)
-    state, _ = await fold(log, job)
+    state, _ = await load_job(log, job)
     assert state is not None
     assert state.stages["audio"].status is StageStatus.RELEASED
     assert state.claimed_stages == []

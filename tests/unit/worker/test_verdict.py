@@ -16,7 +16,8 @@ from shared.events.types import (
     JobStarted,
     StageReleased,
 )
-from shared.job.aggregate import Job, evolve
+from shared.job.aggregate import evolve
+from shared.job.model import Job
 from tests.factories import claimed, command, completed, event, failed, submitted
 
 JOB = "j"
