@@ -1,16 +1,18 @@
-"""The tables beside the key-value ones, and the triggers that keep the index equal to the rows.
+"""The tables of jobs.db beside the key-value ones, and their indexes.
 
-Lives here: SQL text. The index follows any writer of `jobs`, a stock SqliteDict too, whose REPLACE fires only INSERT
-triggers. A REPLACE also overrides the conflict clause of every statement inside a trigger, so none is used there.
-Does not live here: queries (`reader`).
+Lives here: names, columns, what each is for. Does not live here: what fills them (`derivation`), queries (`queries`).
 """
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Kept in `user_version`. Another one means: set the file aside and project the log again."""
+
+BUILDING = -SCHEMA_VERSION
+"""In `user_version` while the index is not kept (`JobStore.bulk`): it is built from the rows at the end, or at the
+next opening."""
 
 KV_TABLES = ("jobs", "idempotency", "presets", "projects", "uploads", "job_outputs")
 
-DERIVED_TABLES = ("job_index", "job_counts", "job_files")
+DERIVED_TABLES = ("job_index", "job_tags", "job_counts", "job_totals", "job_projects", "job_files")
 
 BOOKKEEPING_TABLES = ("projector", "quarantine")
 
@@ -18,22 +20,74 @@ JOBS_PROJECTION = "jobs"
 MANIFESTS_PROJECTION = "job_manifests"
 """Names in `projector`: the rows of jobs.db, and the files manifests/job.json."""
 
+ALL_JOBS = ""
+"""The `tag` under which the counting tables count every job, whatever its tags; no tag is empty."""
+
+ARCHIVED_MARK = "\u2021\u2021\u2021"
+"""What the full text has of an archived job, in a column of its own. One trigram, which no text is likely to have."""
+
+SEQ_BITS = 20
+"""`place` is the time of creation in ms, and below it these bits of the sequence of the event that made the job."""
+
 TABLES = """
 CREATE TABLE IF NOT EXISTS job_index (
-    seq INTEGER PRIMARY KEY,  -- order of first appearance; a cursor of the list is one of these
+    place INTEGER PRIMARY KEY,  -- newest first is place DESC; a cursor of the list is one of these
     id TEXT NOT NULL UNIQUE,
     owner TEXT NOT NULL,
     state TEXT NOT NULL,
-    created_at TEXT NOT NULL
+    project TEXT NOT NULL,  -- its name, '' for none
+    mode TEXT NOT NULL,
+    archived INTEGER NOT NULL,
+    created_at TEXT NOT NULL,
+    base_dir TEXT NOT NULL,
+    tags TEXT NOT NULL,  -- a JSON array of text, each once
+    txt TEXT NOT NULL,  -- what `q` searches, a line for each part
+    mark TEXT NOT NULL  -- in the full text too: counting there need not ask the index who is archived
 );
-CREATE INDEX IF NOT EXISTS job_index_by_state ON job_index (state, seq, id);
+CREATE INDEX IF NOT EXISTS job_index_by_archived ON job_index (archived);
+CREATE INDEX IF NOT EXISTS job_index_by_state ON job_index (archived, state, mode);
+CREATE INDEX IF NOT EXISTS job_index_by_project ON job_index (archived, project, state, mode);
+CREATE INDEX IF NOT EXISTS job_index_by_base_dir ON job_index (base_dir) WHERE base_dir <> '';
+
+CREATE TABLE IF NOT EXISTS job_tags (
+    tag TEXT NOT NULL,
+    archived INTEGER NOT NULL,
+    project TEXT NOT NULL,
+    state TEXT NOT NULL,
+    mode TEXT NOT NULL,
+    place INTEGER NOT NULL,
+    PRIMARY KEY (tag, archived, project, state, mode, place)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS job_tags_by_state ON job_tags (tag, archived, state, mode, place);
 
 CREATE TABLE IF NOT EXISTS job_counts (
-    owner TEXT NOT NULL,
+    tag TEXT NOT NULL,  -- '' counts every job
+    project TEXT NOT NULL,
+    archived INTEGER NOT NULL,
     state TEXT NOT NULL,
+    mode TEXT NOT NULL,
+    owner TEXT NOT NULL,
     n INTEGER NOT NULL,
-    PRIMARY KEY (owner, state)
+    PRIMARY KEY (tag, project, archived, state, mode, owner)
 ) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS job_totals (  -- job_counts over all projects: a handful of rows at any size
+    tag TEXT NOT NULL,
+    archived INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    mode TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    n INTEGER NOT NULL,
+    PRIMARY KEY (tag, archived, state, mode, owner)
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS job_projects (  -- the names that jobs have
+    name TEXT PRIMARY KEY,
+    n INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE VIRTUAL TABLE IF NOT EXISTS job_fts
+USING fts5(txt, mark, content = 'job_index', content_rowid = 'place', tokenize = 'trigram');
 
 CREATE TABLE IF NOT EXISTS job_files (
     path TEXT NOT NULL,  -- relative to the output root
@@ -56,48 +110,3 @@ CREATE TABLE IF NOT EXISTS quarantine (
     error TEXT NOT NULL
 );
 """
-
-_FOLLOW_ROW = """
-    UPDATE job_index
-    SET owner = json_extract(new.value, '$.owner_id'),
-        state = json_extract(new.value, '$.state'),
-        created_at = json_extract(new.value, '$.created_at')
-    WHERE id = new.key AND (owner, state, created_at) IS NOT (
-        json_extract(new.value, '$.owner_id'),
-        json_extract(new.value, '$.state'),
-        json_extract(new.value, '$.created_at'));
-    INSERT INTO job_index (id, owner, state, created_at)
-    SELECT new.key,
-        json_extract(new.value, '$.owner_id'),
-        json_extract(new.value, '$.state'),
-        json_extract(new.value, '$.created_at')
-    WHERE NOT EXISTS (SELECT 1 FROM job_index WHERE id = new.key);
-    DELETE FROM job_files WHERE job_id = new.key;
-    INSERT INTO job_files (path, job_id, sha256, size)
-    SELECT DISTINCT output.value ->> 'path', new.key, output.value ->> 'sha256', output.value ->> 'size_bytes'
-    FROM json_each(new.value, '$.outputs') AS output;
-"""
-
-_COUNT_IN = """
-    INSERT INTO job_counts (owner, state, n)
-    SELECT new.owner, new.state, 0
-    WHERE NOT EXISTS (SELECT 1 FROM job_counts WHERE owner = new.owner AND state = new.state);
-    UPDATE job_counts SET n = n + 1 WHERE owner = new.owner AND state = new.state;
-"""
-
-_COUNT_OUT = """
-    UPDATE job_counts SET n = n - 1 WHERE owner = old.owner AND state = old.state;
-    DELETE FROM job_counts WHERE owner = old.owner AND state = old.state AND n = 0;
-"""
-
-TRIGGERS = f"""
-CREATE TRIGGER IF NOT EXISTS jobs_inserted AFTER INSERT ON jobs BEGIN {_FOLLOW_ROW} END;
-CREATE TRIGGER IF NOT EXISTS jobs_updated AFTER UPDATE OF value ON jobs BEGIN {_FOLLOW_ROW} END;
-CREATE TRIGGER IF NOT EXISTS jobs_deleted AFTER DELETE ON jobs BEGIN
-    DELETE FROM job_index WHERE id = old.key;
-    DELETE FROM job_files WHERE job_id = old.key;
-END;
-CREATE TRIGGER IF NOT EXISTS index_inserted AFTER INSERT ON job_index BEGIN {_COUNT_IN} END;
-CREATE TRIGGER IF NOT EXISTS index_updated AFTER UPDATE OF owner, state ON job_index BEGIN {_COUNT_OUT} {_COUNT_IN} END;
-CREATE TRIGGER IF NOT EXISTS index_deleted AFTER DELETE ON job_index BEGIN {_COUNT_OUT} END;
-"""  # noqa: S608 -- constants of this module only

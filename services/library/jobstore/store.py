@@ -1,117 +1,26 @@
-"""The writer's side of jobs.db: sqlitedict's tables over one shared WAL connection with real transactions.
+"""The writer's side of jobs.db: sqlitedict's tables, transactions, the projection cursor and the quarantine.
 
-Lives here: opening, transactions, the projection cursor and the quarantine. A stock SqliteDict of this file
-(`journal_mode="WAL"`, a JSON codec) reads and writes the same rows.
-Does not live here: SQL of the index (`schema`), reading for HTTP (`reader`).
+Lives here: opening and setting aside. A stock SqliteDict of this file (`journal_mode="WAL"`, a JSON codec) reads and
+writes the same rows. Does not live here: SQL of the index (`derivation`), reading for HTTP (`reader`, `queries`).
 """
 
 import sqlite3
-import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import structlog
-from sqlitedict import SqliteDict
 
-from services.library.jobstore import schema
-from services.library.jobstore.codec import dumps_text, loads_text
-
-BUSY_TIMEOUT_S = 5.0
-CACHE_KIB = 64 * 1024
-MMAP_BYTES = 4 << 30
+from services.library.jobstore import building, schema
+from services.library.jobstore.connection import SharedConnection
+from services.library.jobstore.kv import KV
 
 log = structlog.get_logger()
 
 
 class WrongSchemaError(Exception):
     """The file was written by another version of the projection."""
-
-
-class SharedConnection:
-    """What SqliteDict expects of a connection, over one SQLite connection for all of its tables.
-
-    Any thread may use it; a transaction holds the lock, so that two never mix.
-    """
-
-    autocommit = True
-
-    def __init__(self, path: Path) -> None:
-        self._lock = threading.RLock()
-        self._connection = sqlite3.connect(path, BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-        try:
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            # NORMAL: a power cut may take the last transactions, cursor included; the log gives them back.
-            self._connection.execute("PRAGMA synchronous = NORMAL")
-            self._connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-            self._connection.execute(f"PRAGMA mmap_size = {MMAP_BYTES}")
-            self._connection.execute("PRAGMA temp_store = MEMORY")
-        except sqlite3.Error:
-            self._connection.close()
-            raise
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Make what happens inside one unit; a nested one joins its outer. Raises sqlite3.Error."""
-        with self._lock:
-            if self._connection.in_transaction:
-                yield
-                return
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:  # SQLite itself rolls back on some errors, a full disk for one
-                    self._connection.execute("ROLLBACK")
-                raise
-
-    def script(self, sql: str) -> None:
-        """Run several statements outside of a transaction of ours."""
-        with self._lock:
-            self._connection.executescript(sql)
-
-    def execute(self, sql: str, parameters: tuple[Any, ...] = ()) -> None:
-        with self._lock:
-            self._connection.execute(sql, parameters)
-
-    def executemany(self, sql: str, items: Iterable[tuple[Any, ...]]) -> None:
-        with self.transaction():
-            self._connection.executemany(sql, items)
-
-    def select(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-        with self._lock:
-            return self._connection.execute(sql, parameters).fetchall()
-
-    def select_one(self, sql: str, parameters: tuple[Any, ...] = ()) -> tuple[Any, ...] | None:
-        with self._lock:
-            row: tuple[Any, ...] | None = self._connection.execute(sql, parameters).fetchone()
-            return row
-
-    def commit(self, blocking: bool = True) -> None:
-        """Nothing to do: a statement outside of `transaction` has committed, one inside commits with it."""
-
-    def close(self, force: bool = False) -> None:
-        """Nothing to do: one table does not close the others' connection; `shut` does."""
-
-    def shut(self) -> None:
-        with self._lock:
-            self._connection.close()
-
-
-class KV(SqliteDict):  # type: ignore[misc]  # sqlitedict has no types
-    """One key-value table of the shared connection."""
-
-    def __init__(self, shared: SharedConnection, table: str, path: Path) -> None:
-        self._shared = shared
-        super().__init__(
-            str(path), table, autocommit=True, journal_mode="WAL", encode=dumps_text, decode=loads_text
-        )  # fmt: skip
-
-    def _new_conn(self) -> SharedConnection:
-        return self._shared
 
 
 @dataclass(frozen=True)
@@ -138,7 +47,7 @@ class JobStore:
     def _prepare(self, path: Path) -> None:
         found = self._shared.select_one("PRAGMA user_version")
         version = int(found[0]) if found else 0
-        if version not in (0, schema.SCHEMA_VERSION):
+        if version not in (0, schema.SCHEMA_VERSION, schema.BUILDING):
             raise WrongSchemaError(f"jobs.db has schema {version}, this library {schema.SCHEMA_VERSION}")
         self.jobs = KV(self._shared, "jobs", path)
         self.idempotency = KV(self._shared, "idempotency", path)
@@ -146,15 +55,32 @@ class JobStore:
         self.projects = KV(self._shared, "projects", path)
         self.uploads = KV(self._shared, "uploads", path)
         self.job_outputs = KV(self._shared, "job_outputs", path)
-        if version == 0:
-            version_sql = f"PRAGMA user_version = {schema.SCHEMA_VERSION};"
-            self._shared.script(f"BEGIN IMMEDIATE; {schema.TABLES} {schema.TRIGGERS} {version_sql} COMMIT;")
+        with self._shared.exclusive() as connection:
+            if version == 0:
+                building.create(connection)
+            elif version == schema.BUILDING:
+                log.warning("jobs_db_index_unfinished", action="it is built from the rows")
+                building.build(connection)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Make all writes inside one unit, of whatever tables. Raises sqlite3.Error."""
         with self._shared.transaction():
             yield
+
+    @contextmanager
+    def bulk(self) -> Iterator[None]:
+        """Do not keep the index inside; build it from the rows at the end, also after an error. Raises sqlite3.Error.
+
+        For many rows (a rebuild): readers find the index of before until then. `transaction` goes inside, not around.
+        """
+        with self._shared.exclusive() as connection:
+            building.suspend(connection)
+        try:
+            yield
+        finally:
+            with self._shared.exclusive() as connection:
+                building.build(connection)
 
     def cursor(self, name: str) -> Cursor:
         """Return how far the named projection is."""

@@ -1,49 +1,142 @@
 """job.json is a pure function of the log, and writing it never troubles anybody."""
 
 import asyncio
+import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import jsonschema
+import pytest
 import structlog
 
-from services.library.job_manifest import ManifestWriter, build, write
-from services.library.projection import fold
-from shared.events.types import JobDegraded
-from shared.job.aggregate import Job
+from services.library.committed import Committed
+from services.library.job_manifest import ManifestWriter, NotItsDirectoryError, build, rebuild_manifests, write
+from shared.artifacts import Artifact
+from shared.eventlog.job_history import fold
+from shared.eventlog.memory import MemoryEventLog
+from shared.events.library import JobDeleted, JobTagged
+from shared.events.schemas import schemas
+from shared.events.types import JobCanceled, JobDegraded, JobImported, JobImportedData
+from shared.job.model import Job
 from shared.layout import Layout
-from tests.factories import event
+from shared.manifests import JobManifest
+from tests.factories import context, event, submitted_data
 from tests.unit.library.stories import JOB, log_of, whole_story
+
+LOG = log_of(whole_story())
+SCHEMA = schemas()["job-manifest.v1"]
 
 
 def job(events: int | None = None) -> Job:
-    folded = fold(log_of(whole_story())[:events])
+    folded = fold(LOG[:events])
     assert folded is not None
     return folded
 
 
-def test_its_content(tmp_path: Path) -> None:
-    manifest = build(job(), Layout(Path("data"))).model_dump()
-    assert manifest["job"] == {
-        "id": JOB,
-        "owner_id": "local",
-        "created_at": "2026-01-02T03:04:05.000Z",
-        "updated_at": "2026-01-02T03:04:05.000Z",
-        "mode": "medium",
-        "device": "auto",
-        "src_lang": "en",
-        "tgt_lang": "pt",
-        "state": "DONE",
+def told(events: int = len(LOG)) -> Committed:
+    """What the writer hears of a batch that ends with this event."""
+    return Committed(LOG[events - 1 : events], [job(events)])
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    layout = Layout(tmp_path)
+    assert layout.claim_base_dir(JOB, "film") == "film"
+    return layout
+
+
+def test_its_content() -> None:
+    """Member by member what the predecessor's plan says; what is not there has no member, and not null."""
+    assert json.loads(build(job(), Layout(Path("data"))).encode()) == {
+        "version": 1,
+        "job": {
+            "id": JOB,
+            "owner_id": "local",
+            "created_at": "2026-01-02T03:04:05.000Z",
+            "updated_at": "2026-01-02T03:04:05.000Z",
+            "mode": "medium",
+            "device": "auto",
+            "src_lang": "en",
+            "tgt_lang": "pt",
+            "state": "DONE",
+        },
+        "layout": {
+            "output_root": "data/output",
+            "base_dir_rel": "film",
+            "jobs_ptr_rel": f"jobs/{JOB}",
+            "work_dir_rel": f"film/work/{JOB}",
+        },
+        "manifests": {
+            stage: f"manifests/{stage}.json" for stage in ("audio", "transcribe", "translate", "tts", "mix", "mux")
+        },
+        "special": {"tts_manifest": f"work/{JOB}/tts_manifest.json"},
+        "outputs": {
+            "primary": {"mkv": "film.dub.mkv", "mp4": "film.dub.mp4"},
+            "mobile": {},
+            "tracks": [],
+            "subs": ["subs/film.en.vtt", "subs/film.pt.srt"],
+        },
+        "privacy": {
+            "privacy_mode": False,
+            "no_store_transcript": False,
+            "no_store_source_audio": False,
+            "minimal_artifacts": False,
+        },
     }
-    assert manifest["layout"] == {
-        "output_root": "data/output",
-        "base_dir_rel": "film",
-        "jobs_ptr_rel": f"jobs/{JOB}",
-        "work_dir_rel": f"film/work/{JOB}",
+
+
+def imported(*names: str) -> Job:
+    outputs = [Artifact(name=name, path=f"shows/old/{name}", size=1, sha256="ab" * 32) for name in names]
+    elsewhere = Artifact(name="x", path="shows/other/film.dub.mp4", size=1, sha256="ab" * 32)
+    moment = datetime(2025, 1, 1, tzinfo=UTC)
+    data = JobImportedData(
+        submitted=submitted_data(base_dir="shows/old", stem="old"), state="DONE", created_at=moment, updated_at=moment,
+        outputs=[*outputs, elsewhere],
+    )  # fmt: skip
+    folded = fold(log_of([JobImported(**context(JOB), data=data)]))
+    assert folded is not None
+    return folded
+
+
+def test_an_imported_job_has_what_came_with_it() -> None:
+    manifest = build(
+        imported(
+            "dub.review.mkv", "old.dub.mkv", "mobile/mobile.mp4", "mobile/hls/index.m3u8", "final_lipsynced.mp4",
+            "audio/tracks/dialogue_only.wav", "subs/src.srt", "qa/summary.json", "stream/manifest.json",
+            "review/state.json",
+        ),
+        Layout(Path("data")),
+    )  # fmt: skip
+    assert manifest.layout.work_dir_rel is None
+    assert manifest.manifests == {}
+    assert manifest.special.model_dump(exclude_none=True) == {
+        "stream_manifest": "stream/manifest.json",
+        "review_state": "review/state.json",
+        "qa_summary": "qa/summary.json",
     }
-    assert manifest["outputs"]["primary"] == {"mkv": "film.dub.mkv", "mp4": "film.dub.mp4"}
-    assert manifest["outputs"]["subs"] == ["subs/film.en.vtt", "subs/film.pt.srt"]
-    assert manifest["special"]["tts_manifest"] == f"work/{JOB}/tts_manifest.json"
-    assert list(manifest["manifests"]) == ["audio", "transcribe", "translate", "tts", "mix", "mux"]
+    assert manifest.outputs.model_dump() == {
+        "primary": {"mkv": "old.dub.mkv", "lipsync_mp4": "final_lipsynced.mp4"},
+        "mobile": {"mobile_mp4": "mobile/mobile.mp4", "mobile_hls_manifest": "mobile/hls/index.m3u8"},
+        "tracks": ["audio/tracks/dialogue_only.wav"],
+        "subs": ["subs/src.srt"],
+    }
+
+
+@pytest.mark.parametrize("events", range(1, len(LOG) + 1))
+def test_it_is_what_the_published_schema_says_at_every_step(events: int) -> None:
+    manifest = json.loads(build(job(events), Layout(Path("data"))).encode())
+    jsonschema.validate(manifest, SCHEMA)
+
+
+def test_readers_take_what_they_do_not_know() -> None:
+    """Version 1 changes only by addition: every member may get siblings."""
+    manifest = json.loads(build(job(), Layout(Path("data"))).encode())
+    newer = manifest | {"posters": ["a.jpg"]}
+    for member in ("job", "layout", "special", "outputs", "privacy"):
+        newer[member] = newer[member] | {"of_a_later_writer": True}
+    assert JobManifest.model_validate(newer) == build(job(), Layout(Path("data")))
+    jsonschema.validate(newer, SCHEMA)
 
 
 def test_it_names_the_mode_that_the_job_runs_in() -> None:
@@ -59,44 +152,90 @@ def test_it_names_only_what_is_done() -> None:
     assert (manifest.outputs.primary, manifest.special.tts_manifest) == ({}, None)
 
 
-def test_replay_gives_the_same_bytes(tmp_path: Path) -> None:
-    layout = Layout(tmp_path)
-    (layout.output / "film").mkdir(parents=True)
+def test_replay_gives_the_same_bytes(layout: Layout) -> None:
     path = layout.output / "film" / "manifests" / "job.json"
     seen = []
     for _ in range(2):
-        for events in range(1, 16):
-            write(job(events), layout)
+        for events in range(1, len(LOG) + 1):
+            assert write(job(events), layout)
         seen.append(path.read_bytes())
-    write(job(), layout)
-    assert seen == [path.read_bytes()] * 2
+    written = path.stat()
+    assert write(job(), layout)
+    assert seen == [build(job(), layout).encode()] * 2
+    assert path.stat().st_ino == written.st_ino  # what is so already is not written again
 
 
 def test_a_directory_that_was_removed_does_not_come_back(tmp_path: Path) -> None:
-    write(job(), Layout(tmp_path))
+    assert not write(job(), Layout(tmp_path))
     assert not (tmp_path / "output").exists()
 
 
-async def test_a_failure_is_a_warning_and_the_newest_state_wins(tmp_path: Path) -> None:
-    layout = Layout(tmp_path)
+def test_b1_nothing_is_written_into_another_jobs_directory(layout: Layout) -> None:
+    layout.release_base_dir(JOB, "film")
+    layout.claim_base_dir("01890000-0000-7000-8000-000000000002", "film")
+    with pytest.raises(NotItsDirectoryError):
+        write(job(), layout)
+    assert [path.name for path in (layout.output / "film").iterdir()] == [".job"]
+
+
+def test_no_link_is_followed(layout: Layout, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (layout.output / "film" / "manifests").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(NotADirectoryError):
+        write(job(), layout)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+async def test_a_failure_is_a_warning_and_the_newest_state_wins(layout: Layout) -> None:
     base = layout.output / "film"
-    base.mkdir(parents=True)
     (base / "manifests").write_text("a file where a directory should be")
     written: asyncio.Queue[int] = asyncio.Queue()
     writer = ManifestWriter(layout, written.put)
     running = asyncio.create_task(writer.run())
     with structlog.testing.capture_logs() as logs:
-        writer.offer([job(3)], 3)
+        writer.offer(told(3))
         assert await asyncio.wait_for(written.get(), 5) == 3
     assert [(entry["event"], entry["job_id"]) for entry in logs] == [("job_manifest_not_written", JOB)]
     (base / "manifests").unlink()
-    writer.offer([job(4)], 4)
-    writer.offer([job()], 15)
-    assert await asyncio.wait_for(written.get(), 5) == 15
-    assert (base / "manifests" / "job.json").read_bytes() == expected(layout)
+    writer.offer(told(4))
+    writer.offer(told())
+    assert await asyncio.wait_for(written.get(), 5) == len(LOG)
+    assert (base / "manifests" / "job.json").read_bytes() == build(job(), layout).encode()
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
 
-def expected(layout: Layout) -> Any:
-    return build(job(), layout).model_dump_json(indent=2).encode() + b"\n"
+async def test_nothing_is_written_for_a_deleted_job(layout: Layout) -> None:
+    log = log_of([*whole_story(), event(JobDeleted, JOB, owner="local", base_dir="film", source="uploads/up_1.mp4")])
+    written: asyncio.Queue[int] = asyncio.Queue()
+    writer = ManifestWriter(layout, written.put)
+    writer.offer(told())
+    writer.offer(Committed(log[-1:]))
+    running = asyncio.create_task(writer.run())
+    assert await asyncio.wait_for(written.get(), 5) == log[-1].seq
+    assert not (layout.output / "film" / "manifests").exists()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_all_are_rebuilt_from_the_log_byte_for_byte(layout: Layout) -> None:
+    """Two jobs, one event of each in turn, one tagged later; a deleted one and one without a directory get none."""
+    other, deleted, gone = (f"01890000-0000-7000-8000-00000000000{n}" for n in (2, 3, 4))
+    bases = {id_: layout.claim_base_dir(id_, "film") for id_ in (other, deleted)} | {JOB: "film", gone: "gone"}
+    stories: list[list[Any]] = [whole_story(id_, base_dir=base) for id_, base in bases.items()]
+    stories[0].append(event(JobTagged, other, tags=["late"]))
+    stories[1] = [stories[1][0], event(JobCanceled, deleted)]
+    stories[1].append(event(JobDeleted, deleted, owner="local", base_dir=bases[deleted], source=""))
+    memory, written = MemoryEventLog(), {}
+    for recorded in log_of(*stories):
+        assert recorded.event is not None
+        await memory.append(recorded.event)
+    for id_ in (JOB, other):
+        folded = fold(r for r in memory.records if r.event is not None and r.event.subject == id_)
+        assert folded is not None
+        assert write(folded, layout)
+        path = layout.output / bases[id_] / "manifests" / "job.json"
+        written[path] = path.read_bytes()
+        path.unlink()
+    assert await rebuild_manifests(memory, layout) == 2
+    assert {path: path.read_bytes() for path in layout.output.rglob("job.json")} == written

@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 
 from services.library.live import LiveProgress
-from services.library.projection import fold
-from services.library.view import PROGRESS, JobView, view_job
+from services.library.view import PROGRESS, JobView, OutputsView, OutputView, encode, job_row, outputs_row
+from shared.eventlog.job_history import fold
+from shared.events.library import JobArchived
 from shared.events.names import Stage
 from shared.events.types import (
+    Issue,
     JobCanceled,
     JobDegraded,
     JobFailed,
@@ -19,16 +21,26 @@ from shared.events.types import (
     JobStarted,
     Setting,
 )
+from shared.job.model import Job
 from shared.job.stages import GRAPH
 from shared.telemetry import Progress
 from tests.factories import claimed, completed, event, failed, submitted
-from tests.unit.library.stories import JOB, log_of, whole_story
+from tests.unit.library.stories import JOB, log_of, results, whole_story
+
+
+def folded(*events: Any) -> Job:
+    job = fold(log_of(list(events)))
+    assert job is not None
+    return job
 
 
 def shown(*events: Any) -> JobView:
-    job = fold(log_of(list(events)))
-    assert job is not None
-    return view_job(job)
+    return JobView.model_validate_json(encode(job_row(folded(*events))))
+
+
+def shown_outputs(job: Job) -> list[OutputView]:
+    row = outputs_row(job)
+    return OutputsView.model_validate_json(encode(row)).outputs if row else []
 
 
 def test_a_submitted_job_waits() -> None:
@@ -36,7 +48,8 @@ def test_a_submitted_job_waits() -> None:
     assert (view.state, view.progress, view.message) == ("QUEUED", 0.0, "Waiting in the queue")
     assert view.title == "a <b>film</b>.mp4"
     assert [stage.stage for stage in view.stages] == list(GRAPH)
-    assert view.outputs == []
+    assert view.outputs_summary == []
+    assert outputs_row(folded(submitted(JOB))) is None
 
 
 def test_a_running_stage_says_what_it_does_and_where_the_job_is() -> None:
@@ -51,7 +64,9 @@ def test_a_running_stage_says_what_it_does_and_where_the_job_is() -> None:
 def test_a_finished_job_has_its_files_and_no_work_files() -> None:
     view = shown(*whole_story())
     assert (view.state, view.progress, view.message) == ("DONE", 1.0, "Done")
-    assert [(output.kind, output.name, output.lang) for output in view.outputs] == [
+    assert view.outputs_summary == ["mkv", "mp4", "subs"]
+    outputs = shown_outputs(folded(*whole_story()))
+    assert [(output.kind, output.name, output.lang) for output in outputs] == [
         ("mkv", "film.dub.mkv", None),
         ("mp4", "film.dub.mp4", None),
         ("subs", "film.en.vtt", "en"),
@@ -62,8 +77,9 @@ def test_a_finished_job_has_its_files_and_no_work_files() -> None:
 
 def test_the_url_of_an_output_is_quoted() -> None:
     artifact = completed(JOB, "mux").data.outputs[0].model_copy(update={"path": "a b#c/100%?.mkv"})
-    view = shown(submitted(JOB), event(JobStarted, JOB), claimed(JOB, "mux"), completed(JOB, "mux", outputs=[artifact]))
-    assert view.outputs[0].url == "/files/a%20b%23c/100%25%3F.mkv"
+    first = submitted(JOB, base_dir="a b#c")
+    job = folded(first, event(JobStarted, JOB), claimed(JOB, "mux"), completed(JOB, "mux", outputs=[artifact]))
+    assert shown_outputs(job)[0].url == "/files/a%20b%23c/100%25%3F.mkv"
 
 
 def test_failure_and_cancellation_are_told() -> None:
@@ -102,6 +118,38 @@ def test_priority_and_a_requested_pause_are_told() -> None:
     assert (shown(*asked).priority, shown(*asked).pause_requested, shown(*asked).state) == (7, True, "RUNNING")
     for end in (JobResumed, JobCanceled):
         assert not shown(*asked, event(end, JOB)).pause_requested
+
+
+def test_a_row_is_its_model_member_for_member() -> None:
+    story = whole_story(tags=["a"], project_id="proj_1", project_name="p", mode="high")
+    odd = [
+        event(JobDegraded, JOB, from_mode="high", to_mode="low", queue_len=9, reason="backpressure"),
+        event(JobStarted, JOB, settings={"mix": Setting(value="legacy", reason="override")}),
+        claimed(JOB, "audio"),
+        failed(JOB, "audio"),
+        completed(JOB, "mux", outputs=results(), issues=[Issue(code="c", stage="mux", segment=1)], facts={"b": 1.5}),
+        event(JobArchived, JOB),
+        event(JobFailed, JOB, code="c", message="m\u2028"),
+    ]
+    for events in (story[:1], story, [story[0], *odd]):
+        job = folded(*events)
+        text = encode(job_row(job))
+        assert JobView.model_validate_json(text).model_dump_json().encode() == text
+        if (made := outputs_row(job)) is not None:
+            text = encode(made)
+            assert OutputsView.model_validate_json(text).model_dump_json().encode() == text
+
+
+def test_an_integer_that_only_json_can_hold_does_not_stop_the_row() -> None:
+    row = job_row(folded(submitted(JOB), event(JobStarted, JOB), completed(JOB, "audio", facts={"n": 1 << 70})))
+    assert b'"n":1180591620717411303424' in encode(row)
+
+
+def test_the_row_of_outputs_does_not_depend_on_what_happened_since() -> None:
+    story = whole_story()
+    made = [outputs_row(folded(*story[:length])) for length in range(1, len(story) + 1)]
+    assert [row is not None for row in made] == [False] * 13 + [True] * 2
+    assert outputs_row(folded(*story, event(JobArchived, JOB))) == made[-1] == made[-2]
 
 
 def test_progress_only_grows_from_stage_to_stage() -> None:

@@ -1,10 +1,16 @@
 """How the pages say things."""
 
+from typing import Any, get_args
+
 import pytest
 
-from services.library.pages import words
-from shared.job.aggregate import JobState, StageStatus
+from services.library.pages import told, words
+from shared.events.library import Visibility
+from shared.events.names import Mode
+from shared.events.types import JobEvent, StageEvent
+from shared.job.model import JobState, StageStatus
 from shared.job.stages import GRAPH
+from shared.outputs import KINDS, OutputFile
 
 
 @pytest.mark.parametrize(
@@ -35,6 +41,11 @@ from shared.job.stages import GRAPH
         (words.setting_reason("override"), "your choice"),
         (words.setting_reason("fallback:no_gpu,pyannote_missing"), "instead: no gpu, pyannote missing"),
         (words.issue_words("never_seen_before"), "Never seen before"),
+        (words.delivery_words("pending", 0), "waiting"),
+        (words.delivery_words("delivered", 1), "delivered"),
+        (words.delivery_words("failed", 3), "failed after 3 attempts"),
+        (words.attempt_words(204, None, 87), "answered 204 in 87 ms"),
+        (words.attempt_words(None, "ConnectError", 2), "no answer: ConnectError"),
     ],
 )
 def test_words(said: str, expected: str) -> None:
@@ -45,6 +56,46 @@ def test_every_state_stage_and_status_has_a_name() -> None:
     assert set(words.STATE_NAMES) == set(JobState)
     assert set(words.STATUS_NAMES) == set(StageStatus)
     assert list(words.STAGE_NAMES) == list(GRAPH)
+    assert set(words.MODE_NAMES) == set(get_args(Mode))
+    assert set(words.VISIBILITY_NAMES) == set(get_args(Visibility))
+
+
+def test_every_kind_of_file_has_a_name_and_one_heading() -> None:
+    assert set(words.FILE_NAMES) == set(KINDS)
+    assert sorted(kind for kinds in words.FILE_GROUPS.values() for kind in kinds) == sorted(KINDS)
+    file = OutputFile(kind="subs", name="film.pt.srt", path="f", url="/f", size_bytes=1, mtime=0, lang="pt")
+    assert words.file_words(file) == "Portuguese subtitles"
+    assert words.file_words(file.model_copy(update={"lang": None})) == "Subtitles"
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "expected"),
+    [
+        ("job.submitted", {"title": "film.mp4"}, "Submitted: film.mp4"),
+        ("job.started", {"run": 1}, "Started"),
+        ("job.started", {"run": 2}, "Run 2 started"),
+        ("job.canceled", {"reason": "cancelled by its owner"}, "Canceled: cancelled by its owner"),
+        ("job.canceled", {"reason": ""}, "Canceled"),
+        ("job.tagged", {"tags": ["a", "b"]}, "Tags: a, b"),
+        ("job.tagged", {"tags": []}, "Tags taken away"),
+        ("job.visibility_changed", {"visibility": "shared"}, "Seen by: everybody here"),
+        ("stage.claimed", {"stage": "tts", "attempt": 1, "worker": "w1"}, "Speak: started by w1"),
+        ("stage.claimed", {"stage": "tts", "attempt": 2, "worker": "w1"}, "Speak, attempt 2: started by w1"),
+        ("stage.completed", {"stage": "mix", "attempt": 1, "reused_from": "k"}, "Mix: taken over from an earlier run"),
+        ("stage.failed", {"stage": "mux", "attempt": 1, "message": "it died", "retryable": True},
+         "Write video: failed, it died; it is tried again"),
+        ("job.degraded", {"from_mode": "high", "to_mode": "low", "reason": "backpressure_degraded"},
+         "Mode lowered from high to low: busy"),
+        ("job.exploded_twice", {}, "Job exploded twice"),
+    ],
+)  # fmt: skip
+def test_the_history_in_words(kind: str, data: dict[str, Any], expected: str) -> None:
+    assert told.in_words({"type": f"dubline.{kind}.v1", "data": data}) == expected
+
+
+def test_every_event_of_a_job_has_its_sentence() -> None:
+    kinds = {event.model_fields["type"].default for union in (JobEvent, StageEvent) for event in get_args(union)}
+    assert {kind.removeprefix("dubline.").removesuffix(".v1") for kind in kinds} == set(told.SENTENCES)
 
 
 def offered(state: JobState, *, pause_requested: bool = False) -> list[str]:
@@ -57,3 +108,5 @@ def test_a_page_offers_what_the_jobs_state_allows() -> None:
     assert offered(JobState.RUNNING) == ["pause", "cancel", "kill"]
     assert offered(JobState.RUNNING, pause_requested=True) == ["resume", "cancel", "kill"]
     assert {tuple(offered(state)) for state in JobState if state.terminal} == {("rerun",)}
+    assert words.actions(JobState.DONE, pause_requested=False, imported=True) == []
+    assert words.actions("SOMETHING", pause_requested=False) == []
