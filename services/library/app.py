@@ -1,6 +1,6 @@
 """The library's ASGI application.
 
-Lives here: which routes there are and the headers that all of them share. Does not live here: any route.
+Lives here: which routes there are, in which order, and what stands around all of them. Does not live here: any route.
 """
 
 from collections.abc import Iterable
@@ -9,25 +9,61 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
+from services.library.head import HeadAsGet
+from services.library.lane import FilesLane, ListLane
 from services.library.library import Library
 from services.library.metrics import LibraryMetrics
 from services.library.pages import routes as pages
-from services.library.routes import events, files, health, jobs
-from shared import metrics, problems
+from services.library.routes import events, files, health, jobs, logs, outputs, projects, stats, webhooks, ws
+from services.library.routes.documents import EVERYWHERE
+from services.library.webhooks.dispatcher import Dispatcher
+from shared import methods, metrics, problems
 from shared.loopback import BrowserGuard
 
 STATIC = Path(__file__).parent / "pages" / "static"
 
+ROUTERS = (
+    events.router,  # before the jobs: /api/jobs/events is no job's id
+    jobs.router,
+    outputs.router,
+    logs.router,
+    ws.router,
+    projects.router,
+    stats.router,
+    webhooks.router,
+    files.router,
+    health.router,
+    pages.router,
+)
 
-def create_app(library: Library, allowed_hosts: Iterable[str] = ()) -> FastAPI:
-    """Return the application over a running library. `allowed_hosts` may be named besides loopback."""
-    app = FastAPI(title="Dubline library", version="1", docs_url=None, redoc_url=None, openapi_url="/api/library.json")
+
+def create_app(
+    library: Library, dispatcher: Dispatcher, allowed_hosts: Iterable[str] = (), handoff_token: str = ""
+) -> FastAPI:
+    """Return the application over a running library.
+
+    `allowed_hosts` may be named besides loopback; a gateway that shows `handoff_token` sends files itself.
+    """
+    app = FastAPI(
+        title="Dubline library",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/library.json",
+        responses=EVERYWHERE,
+    )
     app.state.library = library
-    app.add_middleware(BrowserGuard, allowed_hosts=allowed_hosts)
+    app.state.webhooks = dispatcher
+    app.state.handoff_token = handoff_token
+    app.add_middleware(HeadAsGet)
+    app.add_middleware(ListLane, library=library)
+    app.add_middleware(FilesLane, library=library, token=handoff_token)
+    app.add_middleware(BrowserGuard, allowed_hosts=allowed_hosts)  # added last, so it is asked first
     problems.install(app)
-    for router in (jobs.router, files.router, events.router, health.router, pages.router):
+    for router in ROUTERS:
         app.include_router(router)
-    measured = LibraryMetrics(library)
+    methods.install(app, [route for router in ROUTERS for route in router.routes], head_as_get=True)
+    measured = LibraryMetrics(library, dispatcher)
     metrics.install(app, measured.registry, measured.refresh)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     return app

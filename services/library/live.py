@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from services.library.view import DOING, job_progress
-from shared.job.aggregate import JobState, StageStatus
+from shared.job.model import JobState, StageStatus
 from shared.telemetry import Progress
 
 MAX_JOBS = 10_000
@@ -33,13 +33,17 @@ class LiveProgress:
     def __contains__(self, job_id: str) -> bool:
         return job_id in self._newest
 
+    def __len__(self) -> int:
+        """How many jobs have any: where there are none, a list need not be looked through."""
+        return len(self._newest)
+
     def over(self, row: dict[str, Any]) -> dict[str, Any]:
         """Return a stored job with live `progress`, `message` and the running stage's `fraction`.
 
         A message about a stage or attempt that the log knows as ended, or does not know yet, changes nothing.
         """
-        progress = self._newest.get(row["id"])
-        if progress is None or row["state"] != JobState.RUNNING:
+        progress = self._newest.get(row.get("id", ""))
+        if progress is None or row.get("state") != JobState.RUNNING:
             return row
         stages = [dict(stage) for stage in row["stages"]]
         running = [

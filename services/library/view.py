@@ -6,23 +6,22 @@ Does not live here: live progress, which is not in the log (`services.library.li
 
 import posixpath
 from datetime import datetime
-from typing import Literal
+from operator import itemgetter
+from typing import Any, TypeVar
 from urllib.parse import quote
 
+import orjson
 from pydantic import BaseModel, ConfigDict
+from pydantic_core import to_json
 
 from shared.artifacts import Artifact
 from shared.events.envelope import Timestamp
+from shared.events.library import Visibility
 from shared.events.names import Device, Mode, Stage
 from shared.events.types import Issue, Setting, Value
-from shared.job.aggregate import Job, JobState, StageState, StageStatus
+from shared.job.model import Job, JobState, StageState, StageStatus
 from shared.job.stages import GRAPH
-
-Kind = Literal["mkv", "mp4", "subs"]
-
-FILES_URL = "/files/"
-
-KIND_OF_SUFFIX: dict[str, Kind] = {".mkv": "mkv", ".mp4": "mp4", ".srt": "subs", ".vtt": "subs"}
+from shared.outputs import FILES_URL, Kind, kind_of
 
 PROGRESS: dict[Stage, tuple[float, float]] = {
     "audio": (0.05, 0.10),
@@ -51,6 +50,9 @@ _AT_REST: dict[JobState, str] = {
     JobState.FAILED: "Failed",
     JobState.CANCELED: "Canceled",
 }
+
+
+T = TypeVar("T")
 
 
 class Shown(BaseModel):
@@ -99,10 +101,20 @@ class JobView(Shown):
     """
 
     id: str
+    seq: int
+    """The sequence of the event that made it."""
     owner_id: str
     title: str
     stem: str
     base_dir: str
+    project_id: str | None
+    project_name: str | None
+    preset_id: str | None
+    tags: list[str]
+    archived: bool
+    archived_at: Timestamp | None
+    visibility: Visibility
+    imported: bool
     state: JobState
     progress: float
     message: str
@@ -129,6 +141,16 @@ class JobView(Shown):
     error: str | None
     issues: list[Issue]
     stages: list[StageView]
+    outputs_summary: list[Kind]
+    """The kinds of its outputs, each once; the outputs themselves are `OutputsView`."""
+
+
+class OutputsView(Shown):
+    """What a job made: its row in `job_outputs`, which a job that made nothing does not have."""
+
+    job_id: str
+    base_dir: str
+    updated_at: Timestamp
     outputs: list[OutputView]
 
 
@@ -146,96 +168,159 @@ def job_progress(stages: dict[Stage, StageStatus], state: JobState, fractions: d
     return round(max(reached), 4)
 
 
-def view_job(job: Job) -> JobView:
-    """Return what is shown of a job."""
-    submitted = job.submitted
-    running = [stage for stage in GRAPH if job.stages[stage].status is StageStatus.CLAIMED]
-    language = job.stages["transcribe"].facts.get("language")
-    return JobView(
-        id=job.id,
-        owner_id=submitted.owner,
-        title=submitted.title,
-        stem=submitted.stem,
-        base_dir=submitted.base_dir,
-        state=job.state,
-        progress=job_progress({name: stage.status for name, stage in job.stages.items()}, job.state, {}),
-        message=DOING[running[-1]] if running and job.state is JobState.RUNNING else _AT_REST[job.state],
-        mode=job.mode,
-        requested_mode=submitted.mode,
-        degraded=job.degraded,
-        settings=dict(sorted(job.settings.items())),
-        priority=job.priority,
-        pause_requested=job.pause_requested,
-        device=submitted.device,
-        src_lang=submitted.src_lang,
-        tgt_lang=submitted.tgt_lang,
-        detected_lang=language if isinstance(language, str) else None,
-        duration_s=submitted.source.duration_s,
-        width=submitted.source.video.width,
-        height=submitted.source.video.height,
-        created_at=job.created_at,
-        updated_at=job.updated_at,
-        started_at=job.started_at,
-        ended_at=job.ended_at,
-        run=job.run,
-        version=job.version,
-        error_code=job.error_code,
-        error=job.error,
-        issues=job.issues or [issue for stage in GRAPH for issue in job.stages[stage].issues],
-        stages=[_view_stage(stage, job.stages[stage]) for stage in GRAPH],
-        outputs=outputs(job),
-    )
+def job_row(job: Job) -> dict[str, Any]:
+    """Return the members of a job's row, ready for JSON: those of `JobView`, in its order.
+
+    Plain values and no models: the projector makes one of these for each job of each batch.
+    """
+    submitted, stages, state = job.submitted, job.stages, job.state
+    statuses = {name: stage.status for name, stage in stages.items()}
+    running = [name for name in GRAPH if statuses[name] is StageStatus.CLAIMED] if state is JobState.RUNNING else []
+    language = stages["transcribe"].facts.get("language")
+    issues = job.issues or [issue for name in GRAPH for issue in stages[name].issues]
+    return {
+        "id": job.id,
+        "seq": job.created_seq,
+        "owner_id": submitted.owner,
+        "title": submitted.title,
+        "stem": submitted.stem,
+        "base_dir": submitted.base_dir,
+        "project_id": submitted.project_id,
+        "project_name": submitted.project_name,
+        "preset_id": submitted.preset_id,
+        "tags": job.tags,
+        "archived": job.archived_at is not None,
+        "archived_at": _time(job.archived_at),
+        "visibility": job.visibility,
+        "imported": job.imported is not None,
+        "state": state.value,
+        "progress": job_progress(statuses, state, {}),
+        "message": DOING[running[-1]] if running else _AT_REST[state],
+        "mode": job.mode,
+        "requested_mode": submitted.mode,
+        "degraded": job.degraded,
+        "settings": {name: {"value": chosen.value, "reason": chosen.reason} for name, chosen in _sorted(job.settings)},
+        "priority": job.priority,
+        "pause_requested": job.pause_requested,
+        "device": submitted.device,
+        "src_lang": submitted.src_lang,
+        "tgt_lang": submitted.tgt_lang,
+        "detected_lang": language if isinstance(language, str) else None,
+        "duration_s": submitted.source.duration_s,
+        "width": submitted.source.video.width,
+        "height": submitted.source.video.height,
+        "created_at": _time(job.created_at),
+        "updated_at": _time(job.updated_at),
+        "started_at": _time(job.started_at),
+        "ended_at": _time(job.ended_at),
+        "run": job.run,
+        "version": job.version,
+        "error_code": job.error_code,
+        "error": job.error,
+        "issues": [
+            {"code": issue.code, "stage": issue.stage, "segment": issue.segment, "detail": issue.detail}
+            for issue in issues
+        ],
+        "stages": [_stage_row(name, stages[name]) for name in GRAPH],
+        "outputs_summary": sorted({kind for kind, _ in _shown(job)}),
+    }
 
 
-def outputs(job: Job) -> list[OutputView]:
-    """Return the files that a person may want, of the stages that are done: no work files."""
-    work = f"work/{job.id}"
-    found: dict[str, OutputView] = {}
-    for stage in GRAPH:
-        if job.stages[stage].status is not StageStatus.DONE:
-            continue
-        for artifact in job.stages[stage].outputs:
-            kind = KIND_OF_SUFFIX.get(posixpath.splitext(artifact.path)[1])
-            if kind and f"{work}/" not in artifact.path:
-                found[artifact.path] = _view_output(kind, artifact)
-    return sorted(found.values(), key=lambda output: (output.kind, output.path))
+def outputs_row(job: Job) -> dict[str, Any] | None:
+    """Return the members of a job's row in `job_outputs`, ready for JSON: those of `OutputsView`; None if it has none.
+
+    `updated_at` is when the last of them was made, so that the row depends on nothing but what was made.
+    """
+    found = [_output_row(kind, artifact) for kind, artifact in _shown(job)]
+    if not found:
+        return None
+    found.sort(key=lambda output: (output["kind"], output["path"]))
+    made = [stage.ended_at for stage in job.stages.values() if stage.status is StageStatus.DONE and stage.ended_at]
+    at = _time(max(made) if made else job.ended_at or job.created_at)
+    return {"job_id": job.id, "base_dir": job.submitted.base_dir, "updated_at": at, "outputs": found}
 
 
-def _view_output(kind: Kind, artifact: Artifact) -> OutputView:
+def made_by(job: Job | None) -> list[Any]:
+    """Return what `outputs_row` depends on: while this is equal, the row is."""
+    if job is None:
+        return []
+    done = [(s.ended_at, s.outputs) for s in job.stages.values() if s.status is StageStatus.DONE]
+    return [(job.ended_at, job.imported), *done] if job.imported else list(done)
+
+
+def encode(row: dict[str, Any]) -> bytes:
+    """Return the JSON text of a row. Equal rows give equal bytes (E5)."""
+    try:
+        return orjson.dumps(row)
+    except TypeError:  # an integer of more than 64 bits, which JSON and so an event may hold
+        return to_json(row, inf_nan_mode="null")
+
+
+def _shown(job: Job) -> list[tuple[Kind, Artifact]]:
+    """Return the artifacts that are outputs, each path once, of the last stage that made it."""
+    base = f"{job.submitted.base_dir}/"
+    found: dict[str, tuple[Kind, Artifact]] = {}
+    for made in [job.imported or (), *(s.outputs for s in job.stages.values() if s.status is StageStatus.DONE)]:
+        for artifact in made:
+            kind = kind_of(artifact.path.removeprefix(base)) if artifact.path.startswith(base) else None
+            if kind:
+                found[artifact.path] = kind, artifact
+    return list(found.values())
+
+
+def _output_row(kind: Kind, artifact: Artifact) -> dict[str, Any]:
     name = posixpath.basename(artifact.path)
     parts = name.split(".")
-    return OutputView(
-        kind=kind,
-        name=name,
-        path=artifact.path,
-        url=FILES_URL + quote(artifact.path),
-        size_bytes=artifact.size,
-        sha256=artifact.sha256,
-        lang=parts[-2] if kind == "subs" and len(parts) > 2 else None,  # <stem>.<lang>.<srt or vtt>
-    )
+    return {
+        "kind": kind,
+        "name": name,
+        "path": artifact.path,
+        "url": FILES_URL + quote(artifact.path),
+        "size_bytes": artifact.size,
+        "sha256": artifact.sha256,
+        "lang": parts[-2] if kind == "subs" and len(parts) > 2 else None,  # <stem>.<lang>.<srt or vtt>
+    }
 
 
-def _view_stage(name: Stage, stage: StageState) -> StageView:
+def _stage_row(name: Stage, stage: StageState) -> dict[str, Any]:
+    if stage.seq == 0:  # nothing has happened to it yet
+        return _UNTOUCHED[name]
     engine, timings = stage.engine, stage.timings
-    return StageView(
-        stage=name,
-        status=stage.status,
-        attempt=stage.attempt,
-        started_at=stage.started_at,
-        ended_at=stage.ended_at,
-        duration_s=_seconds(stage.started_at, stage.ended_at),
-        load_s=timings.load_s if timings else None,
-        engine_s=timings.engine_s if timings else None,
-        total_s=timings.total_s if timings else None,
-        engine=engine.name if engine else None,
-        engine_version=engine.version if engine else None,
-        device=engine.device if engine else None,
-        worker=stage.worker,
-        reused_from=stage.reused_from,
-        facts=dict(sorted(stage.facts.items())),
-        error_code=stage.error_code,
-        error=stage.error,
-    )
+    return {
+        "stage": name,
+        "status": stage.status.value,
+        "attempt": stage.attempt,
+        "started_at": _time(stage.started_at),
+        "ended_at": _time(stage.ended_at),
+        "duration_s": _seconds(stage.started_at, stage.ended_at),
+        "load_s": timings.load_s if timings else None,
+        "engine_s": timings.engine_s if timings else None,
+        "total_s": timings.total_s if timings else None,
+        "engine": engine.name if engine else None,
+        "engine_version": engine.version if engine else None,
+        "device": engine.device if engine else None,
+        "worker": stage.worker,
+        "reused_from": stage.reused_from,
+        "facts": dict(_sorted(stage.facts)),
+        "error_code": stage.error_code,
+        "error": stage.error,
+    }
+
+
+_UNTOUCHED: dict[Stage, dict[str, Any]] = {
+    name: dict.fromkeys(StageView.model_fields)
+    | {"stage": name, "status": StageStatus.PENDING.value, "attempt": 0, "facts": {}}
+    for name in GRAPH
+}
+
+
+def _sorted(members: dict[str, T]) -> list[tuple[str, T]]:
+    return sorted(members.items(), key=itemgetter(0))
+
+
+def _time(moment: datetime | None) -> str | None:
+    """Return a time as every event prints it (`shared.events.envelope.Timestamp`)."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None
 
 
 def _seconds(start: datetime | None, end: datetime | None) -> float | None:

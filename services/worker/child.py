@@ -24,6 +24,7 @@ from services.worker.engines.memory import is_out_of_memory
 from services.worker.engines.protocols import EngineError, EngineOptions
 from services.worker.engines.registry import Engines
 from services.worker.gate import Gate, StageCanceledError
+from services.worker.job_log import StageLog
 from services.worker.messages import CANCELED, TO_CHILD, Failed, Finished, FromChild, Progressed, Renewed, Run, Warm
 from services.worker.settings import WorkerSettings
 from services.worker.stages.base import StageError
@@ -60,8 +61,8 @@ def limit_memory(megabytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (megabytes * MEGA, megabytes * MEGA))
 
 
-def progress_to(send: Callable[[FromChild], None], gate: Gate) -> Callable[[float, str], None]:
-    """Return a progress function that goes through the gate each time, and sends at most five messages a second."""
+def progress_to(send: Callable[[FromChild], None], gate: Gate, log: StageLog) -> Callable[[float, str], None]:
+    """Return a progress function that goes through the gate each time, and tells at most five times a second."""
     last = 0.0
 
     def progress(fraction: float, message: str) -> None:
@@ -70,7 +71,9 @@ def progress_to(send: Callable[[FromChild], None], gate: Gate) -> Callable[[floa
         now = time.monotonic()
         if now - last >= PROGRESS_INTERVAL_S or fraction >= 1.0:
             last = now
-            send(Progressed(fraction=min(1.0, max(0.0, fraction)), message=message))
+            fraction = min(1.0, max(0.0, fraction))
+            send(Progressed(fraction=fraction, message=message))
+            log.progress(fraction, message)
 
     return progress
 
@@ -128,9 +131,11 @@ class Workshop:
         layout = self.settings.layout
         paths: JobPaths = layout.job(command.job_id, command.job.base_dir, command.job.stem)
         ffmpeg = Ffmpeg.find(log_dir=paths.ffmpeg_logs)
+        log = StageLog(paths.job_log, command)
         self.gate.start(at)
         try:
-            progress = progress_to(self.send, self.gate)
+            log.started()
+            progress = progress_to(self.send, self.gate, log)
             outcome: Finished | Failed = self.execute(command, layout, self.engines, ffmpeg, progress)
         except StageCanceledError:
             outcome = Failed(code=CANCELED, message="the stage was asked to end", retryable=True)
@@ -138,6 +143,7 @@ class Workshop:
             outcome = failure_of(error, paths.stage_log(command.stage))
         finally:
             self.gate.end()
+        log.ended(outcome)
         return outcome.model_copy(update={"loaded_engines": self.engines.loaded()})
 
 

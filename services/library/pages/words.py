@@ -5,8 +5,12 @@ Lives here: words for states, stages, issues, settings, sizes and times. Does no
 
 from datetime import datetime
 
-from shared.events.names import Stage
-from shared.job.aggregate import JobState, StageStatus
+from shared.events.library import Visibility
+from shared.events.names import Mode, Stage
+from shared.job.model import JobState, StageStatus
+from shared.outputs import Kind, OutputFile
+
+DELETED_TYPE = "dubline.job.deleted.v1"
 
 STAGE_NAMES: dict[Stage, str] = {
     "audio": "Extract audio",
@@ -34,6 +38,34 @@ STATUS_NAMES: dict[StageStatus, str] = {
     StageStatus.RELEASED: "handed back",
 }
 
+MODE_NAMES: dict[Mode, str] = {"high": "High", "medium": "Medium", "low": "Low"}
+
+VISIBILITY_NAMES: dict[Visibility, str] = {"private": "only you", "shared": "everybody here"}
+
+FILE_NAMES: dict[Kind, str] = {
+    "mkv": "Video, dubbed and original sound",
+    "mp4": "Dubbed video, plays anywhere",
+    "lipsync_mp4": "Dubbed video with matching lips",
+    "mobile_mp4": "Small dubbed video for phones",
+    "mobile_original_mp4": "Small original video for phones",
+    "hls_manifest": "Playlist for streaming",
+    "mobile_hls_manifest": "Playlist for streaming to phones",
+    "subs": "Subtitles",
+    "audio_track": "Sound",
+    "qa_summary": "Quality report",
+    "qa_top_issues": "Quality report, the worst lines",
+    "retention_report": "Report of what was kept of the original",
+}
+
+FILE_GROUPS: dict[str, tuple[Kind, ...]] = {
+    "Video": ("mp4", "mkv", "lipsync_mp4", "mobile_mp4", "mobile_original_mp4", "hls_manifest", "mobile_hls_manifest"),
+    "Subtitles": ("subs",),
+    "Sound": ("audio_track",),
+    "Reports": ("qa_summary", "qa_top_issues", "retention_report"),
+}
+
+DELIVERY_NAMES = {"pending": "waiting", "delivered": "delivered", "failed": "failed"}
+
 LANGUAGES = {
     "ar": "Arabic", "bg": "Bulgarian", "ca": "Catalan", "cs": "Czech", "da": "Danish", "de": "German", "el": "Greek",
     "en": "English", "es": "Spanish", "et": "Estonian", "eu": "Basque", "fi": "Finnish", "fr": "French",
@@ -54,6 +86,7 @@ ISSUES = {
     "loudness_changed": "The loudness changed when the video was written",
     "loudness_not_reached": "The wanted loudness was not reached",
     "low_asr_confidence": "This line was hard to understand; check its text",
+    "no_fast_voice": "No fast voice speaks this language, so a slower one did",
     "no_subtitles": "A subtitle track is empty",
     "ran_smaller": "Memory ran out, so a stage ran with smaller settings",
     "silent_dialogue": "The dubbed voice cannot be heard",
@@ -83,9 +116,14 @@ _AGAIN = [("rerun", "Run again", "What is done of it is not done again")]
 _GO_ON = ("resume", "Do not pause", "It goes on with its next stage")
 
 
-def actions(state: JobState, *, pause_requested: bool) -> list[tuple[str, str, str]]:
-    """Return what may be done with a job: the API's verb, the button's name, what it does."""
-    offered = _ACTIONS.get(state, _AGAIN)
+def actions(state: str, *, pause_requested: bool, imported: bool = False) -> list[tuple[str, str, str]]:
+    """Return what may be done with a job: the API's verb, the button's name, what it does.
+
+    One of an earlier installation has no source to run again; nor is anything offered for a state that is unknown here.
+    """
+    if imported or state not in STATE_NAMES:
+        return []
+    offered = _ACTIONS.get(JobState(state), _AGAIN)
     return [_GO_ON if pause_requested and action[0] == "pause" else action for action in offered]
 
 
@@ -120,6 +158,28 @@ def language(code: str | None) -> str:
 def issue_words(code: str) -> str:
     """Return a sentence for an issue; for one that is unknown here, its code in words."""
     return ISSUES.get(code) or code.replace("_", " ").capitalize()
+
+
+def file_words(file: OutputFile) -> str:
+    """Return what a file is: Portuguese subtitles."""
+    name = FILE_NAMES[file.kind]
+    return f"{language(file.lang)} {name.lower()}" if file.lang else name
+
+
+def delivery_words(state: str, attempts: int) -> str:
+    """Return how a message went: delivered; failed after 3 attempts."""
+    name = DELIVERY_NAMES.get(state, state)
+    if attempts == 0 or (state == "delivered" and attempts == 1):
+        return name
+    times = "1 attempt" if attempts == 1 else f"{attempts} attempts"
+    return f"{name} after {times}"
+
+
+def attempt_words(status: int | None, error: str | None, duration_ms: int) -> str:
+    """Return how one attempt went: answered 204 in 87 ms; no answer: connection refused."""
+    if status is not None:
+        return f"answered {status} in {duration_ms} ms"
+    return f"no answer: {error or 'nobody knows why'}"
 
 
 def clock(seconds: float | None) -> str:

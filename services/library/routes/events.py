@@ -1,104 +1,163 @@
-"""GET /api/events and /api/jobs/{id}/events: the log over Server-Sent Events, with live progress between.
+"""GET /api/events, /api/jobs/{id}/events, /api/jobs/events and /events/jobs/{id}: Server-Sent Events.
 
-Lives here: one client's stream. Its event ids are sequences of the log, so `Last-Event-ID` resumes without gap or
-duplicate: history comes from the log, what follows from the hub, and a client that fell behind goes back to the log.
+Lives here: one client's stream. The first two tell events of the log, with live progress between; their ids are
+sequences of the log, so `Last-Event-ID` resumes without gap or duplicate. The other two tell rows, as the list shows
+them, for clients of the interface before events: each change, the newest row alone for a client that is slow.
+Include this router before the one of `/api/jobs/{id}`, which would take `/api/jobs/events` for a job (V4).
 """
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Any
 
+import orjson
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
 
-from services.library.hub import Hub, Subscription, frame
+from services.library import past
+from services.library.follower import Follower, Heard, newest_row
+from services.library.hub import HEARTBEAT_S
 from services.library.library import Library, get_job
+from services.library.routes.documents import GONE, NO_JOB, NO_LOG, JobId
 from services.library.routes.jobs import NeedsLibrary
 from shared.eventlog.port import LogUnavailableError
-from shared.events.subjects import ALL_EVENTS, job_filter
-
-HEARTBEAT_S = 15.0
-"""Proxies close silent connections, often after 30 or 60 s."""
+from shared.events.subjects import job_filter
+from shared.identity import is_job_id
 
 RECONNECT_MS = 2000
+BEGIN = b"retry: %d\n\n" % RECONNECT_MS
+HEARTBEAT = b": still here\n\n"
+PROGRESS = "progress"
+"""Names live progress in the parameter `types`."""
 
-READ_AT_ONCE = 256
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
-router = APIRouter(tags=["events"])
+EVENT_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Server-Sent Events, until the client goes or the service stops.",
+        "content": {"text/event-stream": {}},
+    }
+}
+
+router = APIRouter(tags=["events"], default_response_class=StreamingResponse)
 
 LastEventId = Annotated[int | None, Header(alias="Last-Event-ID", ge=0, lt=1 << 62)]
 After = Annotated[int | None, Query(ge=0, lt=1 << 62)]
+Types = Annotated[
+    str | None,
+    Query(
+        pattern=r"^[a-z0-9_.]+(,[a-z0-9_.]+)*$",
+        max_length=200,
+        description="Only events whose type begins so, with or without `dubline.`; `progress` is live progress.",
+        examples=["job.completed,job.failed"],
+    ),
+]
 
 
-@router.get("/api/events")
-async def events(library: NeedsLibrary, last_event_id: LastEventId = None, after: After = None) -> StreamingResponse:
-    """Every job's events after `Last-Event-ID` (or `after`); without either, from now on."""
-    start = last_event_id if last_event_id is not None else after
-    return _respond(library, None, library.hub.position if start is None else start)
-
-
-@router.get("/api/jobs/{job_id}/events")
-async def job_events(
-    library: NeedsLibrary, job_id: str, last_event_id: LastEventId = None, after: After = None
+@router.get("/api/events", summary="Events of everything", responses=EVENT_STREAM)
+async def events(
+    library: NeedsLibrary, last_event_id: LastEventId = None, after: After = None, types: Types = None
 ) -> StreamingResponse:
-    """One job's events after `Last-Event-ID` (or `after`); without either, all of them."""
+    """Events of all jobs, projects and presets after `Last-Event-ID` (or `after`); without either, from now on."""
+    return _respond(stream(library, None, _place(last_event_id, after, library.hub.position), types))
+
+
+@router.get("/api/jobs/events", summary="Jobs that change", responses=EVENT_STREAM)
+async def jobs_rows(library: NeedsLibrary, last_event_id: LastEventId = None, after: After = None) -> StreamingResponse:
+    """The row of each job that changes, as the list shows it: event `job`, or `deleted` with the id alone."""
+    return _respond(row_stream(library, None, _place(last_event_id, after, library.hub.position)))
+
+
+@router.get(
+    "/events/jobs/{job_id}", summary="A job as it changes", responses={**EVENT_STREAM, **NO_JOB, **GONE, **NO_LOG}
+)
+async def job_rows(library: NeedsLibrary, job_id: JobId) -> StreamingResponse:
+    """One job's row at once, and again on each change; ends when the job is deleted."""
+    place = library.hub.position
     await get_job(library, job_id)
-    start = last_event_id if last_event_id is not None else after
-    return _respond(library, job_id, start or 0)
+    return _respond(row_stream(library, job_id, place))
 
 
-def _respond(library: Library, job_id: str | None, after: int) -> StreamingResponse:
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(stream(library, job_id, after), media_type="text/event-stream", headers=headers)
+@router.get("/api/jobs/{job_id}/events", summary="A job's events", responses={**EVENT_STREAM, **NO_JOB, **NO_LOG})
+async def job_events(
+    library: NeedsLibrary,
+    job_id: JobId,
+    last_event_id: LastEventId = None,
+    after: After = None,
+    types: Types = None,
+) -> StreamingResponse:
+    """One job's events after `Last-Event-ID` (or `after`); without either, all of them. A deleted job has them too."""
+    await _check_known(library, job_id)
+    return _respond(stream(library, job_id, _place(last_event_id, after, 0), types))
 
 
-async def stream(library: Library, job_id: str | None, after: int) -> AsyncIterator[bytes]:
-    """Yield one client's frames until it goes or the service stops."""
-    hub = library.hub
-    subscription = hub.subscribe(job_id)
+async def stream(library: Library, job_id: str | None, place: int, types: str | None = None) -> AsyncIterator[bytes]:
+    """Yield one client's events and progress until it goes or the service stops."""
+    everything = types is None
+    prefixes = tuple(part.removeprefix("dubline.") for part in (types or "").split(","))
+    clock = asyncio.get_running_loop().time
+    with Follower(library, job_id, place) as follower:
+        yield BEGIN
+        last = clock()
+        while (heard := await _next(follower)) is not None:
+            wires = [item.wire for item in heard.frames if everything or item.kind.startswith(prefixes)]
+            if everything or PROGRESS.startswith(prefixes):
+                wires += heard.progress.values()
+            now = clock()
+            if wires or now - last >= HEARTBEAT_S / 2:  # the beat of all is not in step with this one's silence
+                last = now
+                yield b"".join(wires) or HEARTBEAT
+
+
+async def row_stream(library: Library, job_id: str | None, place: int) -> AsyncIterator[bytes]:
+    """Yield the row of each job that changes, once for all changes that waited; one job's own at once."""
+    with Follower(library, job_id, place) as follower:
+        yield BEGIN
+        if job_id is not None and (first := await newest_row(library, job_id)) is not None:
+            yield _row_frame(job_id, first)
+        while (heard := await _next(follower)) is not None:
+            rows = {changed: await newest_row(library, changed) for changed in heard.jobs}
+            frames = [_row_frame(changed, row) for changed, row in rows.items()]
+            if heard.frames:  # behind the rows, for a client that loses us between them
+                frames.append(b"id: %d\n\n" % heard.frames[-1].seq)
+            yield b"".join(frames) or HEARTBEAT
+            if job_id is not None and rows.get(job_id, b"") is None:
+                return
+
+
+def _place(last_event_id: int | None, after: int | None, otherwise: int) -> int:
+    """Return where a client starts: what its browser remembers is newer than its address."""
+    given = last_event_id if last_event_id is not None else after
+    return otherwise if given is None else given
+
+
+def _row_frame(job_id: str, row: bytes | None) -> bytes:
+    if row is None:
+        return b"event: deleted\ndata: %b\n\n" % orjson.dumps({"id": job_id})
+    return b"event: job\ndata: %b\n\n" % row
+
+
+async def _next(follower: Follower) -> Heard | None:
+    """Return what comes next; None if the service stops or cannot read the log: the client comes again, with its id."""
     try:
-        yield b"retry: %d\n\n" % RECONNECT_MS
-        sent = min(after, hub.position)  # a client of a log that is gone starts again at the end of this one
-        subscription.behind = sent < hub.position
-        while not subscription.closed:
-            if subscription.behind:
-                subscription.behind = False
-                async for seq, wire in _history(library, hub, subscription, sent):
-                    sent = seq
-                    yield wire
-            frames, progress = subscription.take()
-            fresh = [item for item in frames if item.seq > sent]
-            if fresh:
-                sent = fresh[-1].seq
-            if fresh or progress:
-                yield b"".join([*(item.wire for item in fresh), *progress])
-            elif not subscription.behind and not await _woken(subscription):
-                yield b": still here\n\n"
+        return await follower.next()
     except LogUnavailableError:
-        return  # the client comes again, with the id of the last event that it got
-    finally:
-        hub.unsubscribe(subscription)
+        return None
 
 
-async def _history(
-    library: Library, hub: Hub, subscription: Subscription, after: int
-) -> AsyncIterator[tuple[int, bytes]]:
-    """Yield (sequence, frames) from the log, up to what the hub has handed on: jobs.db shows at least that."""
-    subject = ALL_EVENTS if subscription.job_id is None else job_filter(subscription.job_id)
-    until = hub.position
-    while after < until:
-        batch = await library.log.read(subject, after=after, limit=READ_AT_ONCE)
-        if not batch:
-            return
-        wanted = [item for recorded in batch if recorded.seq <= until and (item := frame(recorded)) is not None]
-        after = batch[-1].seq
-        if wanted:
-            yield wanted[-1].seq, b"".join(item.wire for item in wanted)
-
-
-async def _woken(subscription: Subscription) -> bool:
+async def _check_known(library: Library, job_id: str) -> None:
+    """Raise Problem 404 for a job that never was, 503 if nobody can tell now; one that was deleted is in the log."""
+    if not is_job_id(job_id):
+        raise past.no_such_job()
+    if await newest_row(library, job_id) is not None:
+        return
     try:
-        await asyncio.wait_for(subscription.wake.wait(), HEARTBEAT_S)
-    except TimeoutError:
-        return False
-    return True
+        known = library.connected() and await library.log.last(job_filter(job_id)) is not None
+    except LogUnavailableError as error:
+        raise past.log_unavailable() from error
+    if not known:
+        raise past.no_such_job() if library.connected() else past.log_unavailable()
+
+
+def _respond(frames: AsyncIterator[bytes]) -> StreamingResponse:
+    return StreamingResponse(frames, media_type="text/event-stream", headers=HEADERS)

@@ -1,60 +1,52 @@
 """GET and HEAD /files/{path}: finished files, with ranges.
 
-Lives here: the order of RFC 9110 (find, preconditions, range, send). Does not live here: the parts of it.
+Lives here: the route and its document. Does not live here: the answer (`services.library.file_answers`), and the way
+that most requests take to it, past the framework (`services.library.lane`).
 """
 
-import asyncio
-import os
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from services.library.files import (
-    FileResponse,
-    NotServedError,
-    OpenFile,
-    describing_headers,
-    open_below,
-    validators,
-)
-from services.library.jobstore.reader import read_file
-from services.library.library import Library
-from services.library.ranges import UnsatisfiableRangeError, parse_ranges, precondition, range_applies
-from services.library.routes.jobs import NeedsLibrary
-from shared.problems import Problem
+from services.library.file_answers import Asked, answer
+from services.library.library import library_of
+from services.library.routes.documents import problem
 
 router = APIRouter(tags=["files"])
 
+_BYTES: dict[str, Any] = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The file.", "content": _BYTES},
+    206: {"description": "A part of it, or several as multipart/byteranges.", "content": _BYTES},
+    304: {"description": "It is as the client has it."},
+    **problem(404, "There is no such file.", "file_not_found"),
+    **problem(412, "The file is not the one that was named.", "precondition_failed"),
+    **problem(416, "The file does not have these bytes.", "range_not_satisfiable"),
+}
+CONDITIONS = {
+    "parameters": [
+        {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "example": example}
+        for name, example in (
+            ("Range", "bytes=0-1023"),
+            ("If-Range", '"9f86d081"'),
+            ("If-Match", '"9f86d081"'),
+            ("If-None-Match", '"9f86d081"'),
+            ("If-Modified-Since", "Fri, 02 Jan 2026 03:04:05 GMT"),
+            ("If-Unmodified-Since", "Fri, 02 Jan 2026 03:04:05 GMT"),
+        )
+    ]
+}
 
-@router.api_route("/files/{path:path}", methods=["GET", "HEAD"])
-async def file(library: NeedsLibrary, request: Request, path: str) -> Response:
+
+@router.get(
+    "/files/{path:path}",
+    response_class=Response,
+    summary="A file, whole or in parts",
+    responses=RESPONSES,
+    openapi_extra=CONDITIONS,
+)
+@router.head("/files/{path:path}", include_in_schema=False)
+async def file(request: Request, path: str) -> Response:
     """A file below the output root, by its path; the whole, one range or several."""
-    try:
-        opened = await asyncio.to_thread(open_below, library.layout.output, path)
-    except NotServedError as error:
-        raise Problem(404, "file_not_found", "There is no such file.") from error
-    try:
-        return await _answer(library, request, path, opened)
-    except BaseException:
-        os.close(opened.fd)
-        raise
-
-
-async def _answer(library: Library, request: Request, path: str, opened: OpenFile) -> Response:
-    """Return the response, which closes the file if it is a FileResponse; on any error the caller does."""
-    recorded = await library.reader.run(lambda connection: read_file(connection, path))
-    sha256 = recorded.sha256 if recorded and recorded.size == opened.size else None
-    known = validators(opened, sha256)
-    headers = describing_headers(path, known)
-    if (status := precondition(request.headers, known, request.method)) is not None:
-        os.close(opened.fd)
-        return Response(status_code=status, headers=headers)
-    spans = None
-    asked = request.headers.get("range")
-    if request.method == "GET" and asked and range_applies(request.headers, known):
-        try:
-            spans = parse_ranges(asked, opened.size)
-        except UnsatisfiableRangeError as error:
-            detail = f"The file has {opened.size} bytes."
-            unsatisfied = {"Content-Range": f"bytes */{opened.size}"}
-            raise Problem(416, "range_not_satisfiable", detail, headers=unsatisfied) from error
-    return FileResponse(opened, path, headers, spans)
+    asked = Asked.of(request.method, path, request.headers.items(), request.app.state.handoff_token)
+    return await answer(library_of(request), asked)

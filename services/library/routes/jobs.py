@@ -1,59 +1,73 @@
-"""GET /api/jobs, /api/jobs/{id}, /api/jobs/{id}/files.
+"""GET /api/jobs and /api/jobs/{id}.
 
-Lives here: parameters and shapes. Stored rows are spliced into the list as they are, not validated again.
+Lives here: which read answers what. Does not live here: the parameters of the list (`parameters`), shapes
+(`documents`), reads (`services.library.library`, `services.library.past`), files (`outputs`).
 """
 
-import asyncio
-from typing import Annotated, Any
+from typing import Annotated
 
 import orjson
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
-from services.library.files import existing
-from services.library.library import LIMIT_DEFAULT, LIMIT_MAX, Library, get_job, library_of, list_jobs
-from shared.job.aggregate import JobState
-
-OFFSET_MAX = 10**9
+from services.library import past
+from services.library.answers import answer
+from services.library.library import Library, get_job, library_of, shown_job
+from services.library.routes import examples
+from services.library.routes.documents import GONE, NO_JOB, NO_LOG, At, JobDetail, JobId, JobPage, found
+from services.library.routes.parameters import ListQuery, Moment
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"])
-NeedsLibrary = Annotated[Library, Depends(library_of)]
 
 
-@router.get("")
+async def _library(request: Request) -> Library:  # not `library_of` itself: it would be called in a thread
+    return library_of(request)
+
+
+NeedsLibrary = Annotated[Library, Depends(_library)]
+IfNoneMatch = Annotated[str | None, Header(description="Tags that the client has; 304 if one is still right.")]
+
+
+@router.get(
+    "",
+    response_model=JobPage,
+    summary="List jobs",
+    responses=found("One page of jobs, newest first.", examples.JOB_PAGE),
+)
 async def jobs(
-    library: NeedsLibrary,
-    limit: Annotated[int, Query(ge=1, le=LIMIT_MAX)] = LIMIT_DEFAULT,
-    offset: Annotated[int, Query(ge=0, le=OFFSET_MAX)] = 0,
-    cursor: Annotated[str | None, Query(max_length=64)] = None,
-    state: JobState | None = None,
+    library: NeedsLibrary, query: Annotated[ListQuery, Query()], if_none_match: IfNoneMatch = None
 ) -> Response:
-    """One page of jobs, newest first, with the exact total of the filter.
-
-    `next_cursor` continues at the same cost however deep; `offset` is for jumping and wins only without a cursor.
-    """
-    listing = await list_jobs(library, limit=limit, offset=offset, cursor=cursor, state=state)
-    rest = {
-        "limit": listing.limit,
-        "offset": listing.offset,
-        "total": listing.total,
-        "next_offset": listing.next_offset,
-        "next_cursor": listing.next_cursor,
-    }
-    body = b'{"items":[%b],%b' % (b",".join(listing.items), orjson.dumps(rest)[1:])
-    return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
+    """One page of jobs, newest first, with the exact total of the filter."""
+    body, etag = await library.pages.read(query.page())
+    return answer(body, if_none_match, etag)
 
 
-@router.get("/{job_id}")
-async def job(library: NeedsLibrary, job_id: str) -> Response:
-    """One job: its timeline per stage, its outputs, and the live progress of what runs now."""
-    row = await get_job(library, job_id)
-    return Response(orjson.dumps(row), media_type="application/json", headers={"Cache-Control": "no-store"})
-
-
-@router.get("/{job_id}/files")
-async def job_files(library: NeedsLibrary, job_id: str) -> dict[str, Any]:
-    """The outputs that exist on disk now: all of them in `files`, and the main ones by kind (null if absent)."""
-    row = await get_job(library, job_id)
-    files = await asyncio.to_thread(existing, library.layout.output, row["outputs"])
-    kinds = {kind: next((file for file in files if file["kind"] == kind), None) for kind in ("mkv", "mp4")}
-    return {"files": files, **kinds, "subs": [file for file in files if file["kind"] == "subs"]}
+@router.get(
+    "/{job_id}",
+    response_model=JobDetail,
+    summary="One job",
+    responses={**found("The job.", examples.JOB_DETAIL), **NO_JOB, **GONE, **NO_LOG},
+)
+async def job(
+    library: NeedsLibrary,
+    job_id: JobId,
+    history: Annotated[bool, Query(description="Add its events, at most the last 1000.")] = False,
+    at: Annotated[
+        Moment | None,
+        Query(
+            description="Answer as the job was then: a sequence of the log, or a time as RFC 3339 writes it.",
+            examples=[4730, "2026-01-02T03:04:05Z"],
+        ),
+    ] = None,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """One job: its timeline per stage, its outputs, and the live progress of what runs now; or its past."""
+    if at is None:
+        shown = await get_job(library, job_id)
+        if history:
+            shown |= past.told(await past.history_of(library.log, job_id, connected=library.connected()))
+    else:
+        then = await past.job_at(library.log, job_id, at, connected=library.connected())
+        shown = shown_job(then.job) | {"at": At(seq=then.seq, time=then.time).model_dump(mode="json")}
+        if history:
+            shown |= past.told(then.records)
+    return answer(orjson.dumps(shown), if_none_match)

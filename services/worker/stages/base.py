@@ -22,7 +22,7 @@ from shared.commands import StageCommand
 from shared.events.names import Device
 from shared.events.types import EngineUsed, Issue, Value
 from shared.ffmpeg import Ffmpeg, FfmpegError
-from shared.job.aggregate import OUT_OF_MEMORY
+from shared.job.model import OUT_OF_MEMORY
 from shared.job.modes import DEFAULTS
 from shared.layout import JobPaths, Layout
 

@@ -23,7 +23,7 @@ from services.worker.stages.base import Fact, StageContext, StageError, StageRes
 from shared.artifacts import describe
 from shared.commands import StageCommand
 from shared.events.types import EngineUsed, Issue
-from shared.job.aggregate import OUT_OF_MEMORY
+from shared.job.model import OUT_OF_MEMORY
 from shared.manifests import Segment, Transcript, TranslatedSegment, Translation
 
 AUTO = "auto"

@@ -28,7 +28,7 @@ from shared.artifacts import atomic_path, describe
 from shared.commands import StageCommand
 from shared.events.types import EngineUsed, Issue
 from shared.ffmpeg import Ffmpeg
-from shared.job.aggregate import OUT_OF_MEMORY
+from shared.job.model import OUT_OF_MEMORY
 from shared.layout import Layout
 from shared.manifests import SpeechManifest, SpokenLine, TranslatedSegment, Translation
 from shared.media_inputs import FILE

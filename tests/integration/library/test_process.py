@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 from services.library.jobstore.dump import dump
-from services.library.projector import rebuild
+from services.library.rebuild import rebuild_into
 from shared.eventlog.connection import connect
 from shared.eventlog.jetstream import JetStreamEventLog
 from shared.events.types import JobEvent, StageEvent
@@ -28,7 +28,7 @@ from tests.integration.library.conftest import LibraryProcess, append_all
 async def rebuilt(broker: BinaryBroker, path: Path) -> int:
     client = await connect(Settings(nats_url=broker.url), "test")
     try:
-        return await rebuild(JetStreamEventLog(client), path)
+        return await rebuild_into(JetStreamEventLog(client), path)
     finally:
         await client.close()
 
@@ -49,7 +49,7 @@ def test_e5_killed_in_the_middle_it_ends_as_a_rebuild_would(fresh_library: Libra
     library = fresh_library
     jobs = [uuid7() for _ in range(40)]
     for job in jobs:
-        (library.layout.output / job).mkdir()
+        assert library.layout.claim_base_dir(job, job) == job
     chapters: list[list[JobEvent | StageEvent]] = [
         [submitted(job, base_dir=job, stem=job) for job in jobs],
         [make(job, "audio") for job in jobs for make in (claimed, completed)],

@@ -1,17 +1,17 @@
-// The library page: a live list and the upload form.
+// The library page: a live list under its filter, what is done with several jobs, and the upload form.
+import { prepareBulk } from "./bulk.js";
+import { prepareFind } from "./find.js";
 import { follow, localise, refresh, showProgress } from "./live.js";
 import { prepareForm } from "./submit.js";
 import { explain } from "./why.js";
 
 localise(document);
 prepareForm(document.getElementById("submit"));
-const changed = explain();
-follow(
-  "/api/events",
-  document.getElementById("main").dataset.position.trim(),
-  async () => {
-    await refresh();
-    changed();
-  },
-  showProgress,
-);
+const explained = explain();
+const changed = async () => {
+  await refresh();
+  explained();
+};
+prepareFind(document.getElementById("find"), changed);
+prepareBulk(document.getElementById("bulk"));
+follow("/api/events", document.getElementById("main").dataset.position.trim(), changed, showProgress);

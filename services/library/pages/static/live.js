@@ -4,6 +4,7 @@
 const POLL_MS = 3000;
 const ANNOUNCE_MS = 5000;
 const SETTLE_MS = 150;
+const GONE = 410;
 
 /** Follow `url` from sequence `after`; `changed` runs (not too often) after stored events, `progressed` on progress. */
 export function follow(url, after, changed, progressed) {
@@ -35,22 +36,42 @@ export function follow(url, after, changed, progressed) {
   connect();
 }
 
+let asked = 0;
+let held = false;
+
+/** Keep the page as it is while it is being left: what it is about may be gone before the next page is there. */
+export function hold(on) {
+  held = on;
+}
+
 /** Fetch this page again and take over the elements with an id whose `data-version` is another now. */
 export async function refresh() {
+  if (held) return;
+  const number = ++asked;
   let text;
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+    if (answer.status === GONE) return location.reload(); // what it was about was deleted; its page says so
     if (!answer.ok) return;
     text = await answer.text();
   } catch {
     return; // the service is away; the next event or poll tries again
   }
+  if (held || number !== asked) return; // a later one has been asked for, perhaps of another filter
   const fresh = new DOMParser().parseFromString(text, "text/html");
   for (const list of document.querySelectorAll("[data-live=list]")) reconcile(list, fresh.getElementById(list.id));
   for (const part of document.querySelectorAll("[id][data-version]")) {
     const other = fresh.getElementById(part.id);
-    if (other && other.dataset.version !== part.dataset.version) swap(part, other);
+    if (other && other.dataset.version !== part.dataset.version && !busy(part)) swap(part, other);
   }
+  document.dispatchEvent(new Event("refreshed"));
+}
+
+/** Whether somebody is writing or choosing in it: it is taken over by the next refresh after that. */
+function busy(part) {
+  const field = document.activeElement;
+  if (!part.contains(field)) return false;
+  return field.matches("select") || (field.matches("input:not([type=checkbox])") && field.value !== field.defaultValue);
 }
 
 function reconcile(list, fresh) {
@@ -68,15 +89,29 @@ function reconcile(list, fresh) {
 }
 
 function swap(part, other) {
-  const focused = part.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+  const before = part.contains(document.activeElement) ? focusMark(document.activeElement) : null;
   part.replaceWith(localise(document.adoptNode(other)));
-  if (focused) document.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
+  if (before) document.querySelector(before)?.focus();
 }
 
-/** Write times in the reader's own zone and language. */
+/** Return a selector of what has the focus, so that its successor gets it. */
+function focusMark(element) {
+  if (element.id) return `#${CSS.escape(element.id)}`;
+  if (element.dataset.pick) return `[data-pick="${CSS.escape(element.dataset.pick)}"]`;
+  if (element.hasAttribute("href")) return `a[href="${CSS.escape(element.getAttribute("href"))}"]`;
+  const action = element.form?.getAttribute("action");
+  return action ? `form[action="${CSS.escape(action)}"] button` : null;
+}
+
+const MOMENT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const EXACT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+
+/** Write times in the reader's own zone and language; in a history to the second. */
 export function localise(root) {
-  const format = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
-  for (const time of root.querySelectorAll("time[datetime]")) time.textContent = format.format(new Date(time.dateTime));
+  for (const time of root.querySelectorAll("time[datetime]")) {
+    const format = time.closest(".history") ? EXACT : MOMENT;
+    time.textContent = format.format(new Date(time.dateTime));
+  }
   return root;
 }
 

@@ -1,9 +1,12 @@
 // The upload form: which languages there are, progress while sending, and the refusal's own words.
 
+import { offerLanguages } from "./languages.js";
+
 /** Prepare the form; without this script it still posts. */
 export function prepareForm(form) {
   prepareFile(form);
-  prepareLanguages(form);
+  offerLanguages(form).then(() => form.querySelector("select[name=tgt_lang]") && form.querySelector("#tgt-hint")?.remove());
+  preparePresets(form);
   let key = crypto.randomUUID?.() ?? String(Math.random()).slice(2);
   form.addEventListener("change", () => (key = crypto.randomUUID?.() ?? String(Math.random()).slice(2)));
   form.addEventListener("submit", (event) => {
@@ -25,33 +28,26 @@ function prepareFile(form) {
   for (const type of ["dragleave", "drop"]) drop.addEventListener(type, () => drop.classList.remove("over"));
 }
 
-async function prepareLanguages(form) {
-  let pairs;
-  try {
-    const answer = await fetch("/api/languages");
-    if (!answer.ok) return;
-    ({ pairs } = await answer.json());
-  } catch {
-    return; // the plain field stays, and the server checks what is typed into it
-  }
-  if (!pairs?.length) return;
-  const names = new Intl.DisplayNames(undefined, { type: "language" });
-  const option = (code) => new Option(names.of(code) ?? code, code);
-  const byName = (a, b) => a.text.localeCompare(b.text);
-  const source = form.elements.src_lang;
-  source.append(...[...new Set(pairs.map((pair) => pair.source))].map(option).sort(byName));
-  const target = document.createElement("select");
-  Object.assign(target, { name: "tgt_lang", required: true });
+/** A preset fills the fields that it knows, and a project chooses its preset; both can be changed after. */
+function preparePresets(form) {
+  const { project_id: project, preset_id: preset } = form.elements;
   const fill = () => {
-    const before = target.value || localStorage.getItem("tgt_lang");
-    const fitting = pairs.filter((pair) => source.value === "auto" || pair.source === source.value);
-    target.replaceChildren(...[...new Set(fitting.map((pair) => pair.target))].map(option).sort(byName));
-    if ([...target.options].some((item) => item.value === before)) target.value = before;
+    const { mode, src, tgt } = preset.selectedOptions[0].dataset;
+    if (!mode) return;
+    form.elements.mode.value = mode;
+    choose(form.elements.src_lang, src);
+    form.elements.src_lang.dispatchEvent(new Event("change"));
+    choose(form.elements.tgt_lang, tgt);
   };
-  fill();
-  source.addEventListener("change", fill);
-  form.elements.tgt_lang.replaceWith(target);
-  form.querySelector("#tgt-hint").remove();
+  preset.addEventListener("change", fill);
+  project.addEventListener("change", () => {
+    choose(preset, project.selectedOptions[0].dataset.preset);
+    fill();
+  });
+}
+
+function choose(field, value) {
+  if (field.tagName !== "SELECT" || [...field.options].some((option) => option.value === value)) field.value = value;
 }
 
 function send(form, key) {

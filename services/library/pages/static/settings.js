@@ -1,0 +1,9 @@
+// Projects and presets: made, changed and deleted in place; the lists follow the event stream.
+import { prepareControls } from "./control.js";
+import { offerLanguages } from "./languages.js";
+import { follow, localise, refresh } from "./live.js";
+
+localise(document);
+prepareControls();
+offerLanguages(document.querySelector("form[action='/api/presets']"));
+follow("/api/events", document.getElementById("main").dataset.position.trim(), refresh, () => {});
