@@ -10,15 +10,17 @@ from contextlib import asynccontextmanager, suppress
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
+from services.ingest import guards
 from services.ingest.bus import Bus, unavailable
 from services.ingest.intents import sweep_for_ever
 from services.ingest.metrics import IngestMetrics
-from services.ingest.routes import control, health, jobs, languages, runtime
+from services.ingest.projects import Projects
+from services.ingest.routes import control, curation, health, jobs, languages, presets, projects, runtime, webhooks
 from services.ingest.routes.context import Service
 from services.ingest.settings import IngestSettings
 from services.ingest.submission import Submissions
 from services.ingest.workers import Workers
-from shared import metrics, problems, tracing
+from shared import methods, metrics, openapi, problems, tracing
 from shared.eventlog.port import LogUnavailableError
 from shared.loopback import BrowserGuard
 
@@ -28,7 +30,8 @@ def create_app(settings: IngestSettings) -> FastAPI:
     bus = Bus(settings)
     workers = Workers(bus)
     measured = IngestMetrics(settings.layout, lambda: bus.connected)
-    service = Service(settings, bus, workers, Submissions(settings, bus, workers, measured))
+    submissions = Submissions(settings, bus, workers, measured)
+    service = Service(settings, bus, workers, submissions, Projects(settings.layout))
 
     @asynccontextmanager
     async def lifetime(_app: FastAPI) -> AsyncIterator[None]:
@@ -51,12 +54,16 @@ def create_app(settings: IngestSettings) -> FastAPI:
         redoc_url=None,
     )
     app.state.service = service
+    app.add_middleware(guards.SmallBodies)
     app.add_middleware(BrowserGuard, allowed_hosts=settings.allowed_host_names)
     problems.install(app)
     app.add_exception_handler(LogUnavailableError, _log_unavailable)
-    for group in (jobs, control, languages, runtime, health):
+    groups = (jobs, control, curation, projects, presets, webhooks, languages, runtime, health)
+    for group in groups:
         app.include_router(group.router)
     metrics.install(app, measured.registry)
+    methods.install(app, [*app.routes, *(route for group in groups for route in group.router.routes)])
+    openapi.install(app)
     return app
 
 

@@ -5,10 +5,8 @@ a crash or a lost answer left. Does not live here: the order of a submission (`s
 """
 
 import asyncio
-import errno
 import shutil
 import time
-from pathlib import Path
 
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -16,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from services.ingest.bus import Bus
 from services.ingest.history import submission_of
 from shared.artifacts import write_bytes
+from shared.eventlog.job_history import load_job
 from shared.eventlog.port import EventLog, LogUnavailableError
 from shared.events.types import JobSubmitted
 from shared.layout import Layout
@@ -57,23 +56,16 @@ def settle(layout: Layout, intent: Intent, winner: JobSubmitted | None) -> None:
     """
     source = layout.uploads / intent.source
     if winner is not None and winner.data.source.path == source.relative_to(layout.input).as_posix():
+        if not layout.mark_base_dir(intent.job_id, intent.base_dir):  # one that lost may have taken the claim back
+            log.error("base_dir_is_of_another_job", job_id=intent.job_id)
         layout.write_pointer(intent.job_id, intent.base_dir, intent.title)
     else:
         source.unlink(missing_ok=True)
         if winner is None or winner.data.base_dir != intent.base_dir:
-            _remove_empty(layout.output / intent.base_dir)
+            layout.release_base_dir(intent.job_id, intent.base_dir)
         if winner is None:
             shutil.rmtree(layout.pointer(intent.job_id), ignore_errors=True)
     layout.upload_intent(intent.upload_id).unlink(missing_ok=True)
-
-
-def _remove_empty(directory: Path) -> None:
-    """Remove a directory unless it is gone or somebody has put something in it: what is not ours stays."""
-    try:
-        directory.rmdir()
-    except OSError as error:
-        if error.errno not in {errno.ENOENT, errno.ENOTEMPTY}:
-            raise
 
 
 async def sweep_for_ever(layout: Layout, bus: Bus) -> None:
@@ -107,9 +99,15 @@ async def _settle_old(layout: Layout, events: EventLog, raw: bytes) -> None:
     except ValidationError:
         log.error("intent_undecodable")  # written by a newer version: its files are left alone
         return
-    winner = await submission_of(events, intent.job_id)
+    winner = await _living(events, intent.job_id)
     if winner is None:
         await asyncio.sleep(SECOND_LOOK_S)
-        winner = await submission_of(events, intent.job_id)
+        winner = await _living(events, intent.job_id)
     await asyncio.to_thread(settle, layout, intent, winner)
     log.info("intent_settled", job_id=intent.job_id, kept=winner is not None)
+
+
+async def _living(events: EventLog, job_id: str) -> JobSubmitted | None:
+    """Return the event that made a job, unless it was deleted since: its files must not come back."""
+    job, _ = await load_job(events, job_id)
+    return None if job is None or job.deleted else await submission_of(events, job_id)

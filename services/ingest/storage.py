@@ -1,7 +1,8 @@
 """Source files on disk while they arrive: written, hashed, counted, and gone again unless they are accepted.
 
-Lives here: the file being received, the disk floor, and the guarded read of the input folder. Everything here blocks
-and runs in worker threads. Does not live here: forms (`form`) and what a file contains (`media`).
+Lives here: the file being received, the disk floor, the guarded read of the input folder, and the directory of a
+project. Everything here blocks and runs in worker threads. Does not live here: forms (`form`) and what a
+file contains (`media`).
 """
 
 import contextlib
@@ -159,3 +160,25 @@ def _open_input(layout: Layout, video_path: str) -> Iterator[FileIO]:
 def _not_found() -> Problem:
     detail = "There is no such video in the input folder. Name a regular file by its path relative to that folder."
     return Problem(404, "video_not_found", detail)
+
+
+def make_project_directory(layout: Layout, subdir: str) -> None:
+    """Make a project's directory before its first job does: from then on no job gets it for its own.
+
+    Raises Problem 409 where it would lie in a job's directory, or where a file or a link is in the way, OSError.
+    """
+    layout.output.mkdir(parents=True, exist_ok=True)
+    parts = PurePosixPath(subdir).parts
+    for depth in range(1, len(parts) + 1):
+        directory = layout.output.joinpath(*parts[:depth])
+        try:
+            directory.mkdir(exist_ok=True)
+        except FileExistsError as error:
+            raise _not_for_projects() from error
+        if directory.is_symlink() or layout.owner_of("/".join(parts[:depth])) is not None:
+            raise _not_for_projects()
+
+
+def _not_for_projects() -> Problem:
+    detail = "In the output folder, a job or a file has this name already. Choose another directory."
+    return Problem(409, "output_subdir_taken", detail)

@@ -1,7 +1,7 @@
 """From a received file to a job in the log, or to nothing at all.
 
 Lives here: the order of the checks and of the writes (E1). Does not live here: HTTP (`routes.jobs`), the checks
-themselves (`fields`, `languages`, `media`) and the cleaning up (`intents`).
+themselves (`fields`, `placing`, `languages`, `media`) and the cleaning up (`intents`).
 """
 
 import asyncio
@@ -18,19 +18,21 @@ from services.ingest import intents, media
 from services.ingest.admission import check_admission
 from services.ingest.bus import Bus
 from services.ingest.fields import Submission, fingerprint
-from services.ingest.history import SOURCE, load, submission_of
+from services.ingest.history import SOURCE, submission_of
 from services.ingest.intents import Intent
 from services.ingest.languages import check_pair, pairs_of
 from services.ingest.metrics import IngestMetrics
+from services.ingest.placing import Place, placed
 from services.ingest.settings import IngestSettings
 from services.ingest.storage import Part, disk_errors
 from services.ingest.workers import Workers
 from shared import tracing
+from shared.eventlog.job_history import load_job
 from shared.eventlog.port import ConflictError, Expect, LogUnavailableError
 from shared.events.subjects import job_filter
 from shared.events.types import JobSubmitted, JobSubmittedData, SourceMedia
 from shared.identity import LOCAL_OWNER, derived_job_id, uuid7
-from shared.job.aggregate import JobState
+from shared.job.model import JobState
 from shared.layout import safe_stem
 from shared.media_check import CheckedMedia
 from shared.problems import Problem
@@ -102,9 +104,10 @@ class Submissions:
     async def _submit(self, asked: Request, part: Part, gone: Callable[[], Awaitable[None]]) -> Accepted:
         if found := await self.earlier(asked):
             return found
-        check_pair(pairs_of(await self._workers.known()), asked.fields.src_lang, asked.fields.tgt_lang)
+        place = await placed(self._bus.log, asked.fields, LOCAL_OWNER)
+        check_pair(pairs_of(await self._workers.known()), place.fields.src_lang, place.fields.tgt_lang)
         checked = await _unless(gone, self._check(asked, part))
-        return checked if isinstance(checked, Accepted) else await self._create(asked, part, checked)
+        return checked if isinstance(checked, Accepted) else await self._create(asked, place, part, checked)
 
     async def _check(self, asked: Request, part: Part) -> CheckedMedia | Accepted:
         """Wait for a turn; by then another submission with the same key may have made the job."""
@@ -117,10 +120,14 @@ class Submissions:
         if first.data.body_fingerprint != fingerprint(asked.fields, asked.content, asked.title):
             detail = "This idempotency key was used for another submission. Use a new key."
             raise Problem(409, "idempotency_mismatch", detail, id=first.subject)
-        job, _ = await load(self._bus.log, first.subject)
+        job, _ = await load_job(self._bus.log, first.subject)
+        assert job is not None
+        if job.deleted:  # its id is derived from the key, and ends with it
+            detail = "The job of this idempotency key was deleted. Use a new key."
+            raise Problem(409, "idempotency_job_deleted", detail, id=job.id)
         return Accepted(job.id, job.state, created=False)
 
-    async def _create(self, asked: Request, part: Part, checked: CheckedMedia) -> Accepted:
+    async def _create(self, asked: Request, place: Place, part: Part, checked: CheckedMedia) -> Accepted:
         key = asked.fields.idempotency_key
         job_id = derived_job_id(LOCAL_OWNER, key) if key else uuid7()
         events = self._bus.log  # before anything is made
@@ -132,8 +139,8 @@ class Submissions:
                 return found
             raise
         stem = safe_stem(asked.title)
-        intent = await asyncio.to_thread(self._prepare, job_id, stem, asked.title, part, checked.container)
-        event = self._event(asked, intent, part, checked, stem)
+        intent = await asyncio.to_thread(self._prepare, job_id, stem, place.subdir, asked.title, part, checked)
+        event = self._event(asked, place, intent, part, checked, stem)
         try:
             await events.append(event, Expect(job_filter(job_id), 0))
         except ConflictError:
@@ -154,27 +161,29 @@ class Submissions:
             log.warning("pointer_postponed", job_id=job_id, error=error.strerror)  # the job exists; the sweep writes it
         return Accepted(job_id, JobState.QUEUED, created=True)
 
-    def _prepare(self, job_id: str, stem: str, title: str, part: Part, container: str) -> Intent:
+    def _prepare(self, job_id: str, stem: str, subdir: str, title: str, part: Part, checked: CheckedMedia) -> Intent:
         """Make what the event will name. Undoes itself. Raises Problem 507, OSError."""
         with disk_errors():
-            base_dir = self._layout.claim_base_dir(job_id, stem)
-            source = part.target(container).name
+            base_dir = self._layout.claim_base_dir(job_id, stem, subdir)
+            source = part.target(checked.container).name
             intent = Intent(upload_id=part.upload_id, job_id=job_id, base_dir=base_dir, source=source, title=title)
             try:
                 intents.record(self._layout, intent)
-                part.promote(container)
+                part.promote(checked.container)
             except OSError:
                 intents.settle(self._layout, intent, None)
                 raise
         return intent
 
-    def _event(self, asked: Request, intent: Intent, part: Part, checked: CheckedMedia, stem: str) -> JobSubmitted:
+    def _event(
+        self, asked: Request, place: Place, intent: Intent, part: Part, checked: CheckedMedia, stem: str
+    ) -> JobSubmitted:
         source = SourceMedia(
             path=self._relative(self._layout.uploads / intent.source),
             sha256=part.sha256,
             **checked.model_dump(),
         )
-        fields = asked.fields
+        fields = place.fields
         data = JobSubmittedData(
             owner=LOCAL_OWNER,
             title=asked.title,
@@ -188,7 +197,12 @@ class Submissions:
             priority=fields.priority,
             degrade=fields.degrade,
             overrides=fields.overrides,
-            body_fingerprint=fingerprint(fields, asked.content, asked.title),
+            body_fingerprint=fingerprint(asked.fields, asked.content, asked.title),
+            project_id=place.project_id,
+            project_name=place.project_name,
+            preset_id=place.preset_id,
+            tags=fields.tags,
+            visibility=fields.visibility,
         )
         event_id = uuid7()
         return JobSubmitted(

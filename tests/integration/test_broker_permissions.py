@@ -20,8 +20,12 @@ from shared.eventlog.connection import connect
 from shared.eventlog.jetstream import JetStreamCommandQueue, JetStreamEventLog
 from shared.eventlog.port import Expect
 from shared.eventlog.streams import create_streams
+from shared.events.library import ProjectSaved, ProjectSavedData, WebhookSaved, WebhookSavedData
 from shared.events.subjects import (
     ALL_EVENTS,
+    ALL_PRESETS,
+    ALL_PROJECTS,
+    ALL_WEBHOOKS,
     COMMAND_STREAM,
     EVENT_STREAM,
     PREWARM_WORKERS,
@@ -31,18 +35,22 @@ from shared.events.subjects import (
     SCHEDULER_GRANTS,
     WORKERS_DESCRIBE,
     event_subject,
+    library_subject,
     lifecycle_subject,
     policy_subject,
     pool_consumer,
+    preset_subject,
     progress_subject,
+    project_subject,
     scheduler_ping,
     stage_subject,
+    webhook_subject,
 )
-from shared.identity import uuid7
+from shared.identity import new_id, uuid7
 from shared.layout import Layout
 from shared.settings import Settings
 from tests.broker import free_port, wait_for_port
-from tests.factories import claimed, command, submitted
+from tests.factories import NOW, claimed, command, context, submitted
 
 SERVICES = tuple(user for user in USERS if user != "init")
 ANSWER_S = 0.5
@@ -112,6 +120,13 @@ PUBLISHERS = {
     RUNTIME_LIMITS: {"ingest"},
     RUNTIME_MODELS: {"ingest", "worker"},
     "dub.evt.runtime.anything": set(),
+    library_subject(JOB): {"ingest"},
+    project_subject("proj_0123456789abcdef"): {"ingest"},
+    preset_subject("preset_0123456789abcdef"): {"ingest"},
+    webhook_subject("hook_0123456789abcdef"): {"ingest", "library"},
+    "dub.evt.project.proj_0123456789abcdef.more": set(),
+    "dub.evt.webhook": set(),
+    f"dub.evt.job.{JOB}.anything": set(),
     "dub.evt.audit.somebody": set(),
     "dub.evt.upload.some": set(),
     COMMAND: {"scheduler"},
@@ -119,6 +134,7 @@ PUBLISHERS = {
     WORKERS_DESCRIBE: {"ingest", "scheduler"},
     PREWARM_WORKERS: {"ingest"},
     SCHEDULER_ADMIT: {"ingest", "scheduler"},
+    "dub.ctl.library.anything": set(),
     scheduler_ping("some"): {"scheduler"},
     progress_subject(JOB): {"worker"},
     f"$JS.API.CONSUMER.MSG.NEXT.{COMMAND_STREAM}.{pool_consumer('cpu')}": {"worker"},
@@ -145,9 +161,15 @@ LISTENERS = {
     "dub.ctl.workers.*": {"worker"},
     "dub.ctl.scheduler.*": {"scheduler"},
     SCHEDULER_ADMIT: {"scheduler"},
+    "dub.ctl.library.*": set(),
     "dub.ctl.>": set(),
     lifecycle_subject("*"): {"scheduler", "library", "reader", "worker"},
     stage_subject("*", "audio"): {"scheduler", "library", "reader"},
+    library_subject("*"): {"scheduler", "library", "reader"},
+    ALL_PROJECTS: {"scheduler", "library", "reader"},
+    ALL_PRESETS: {"scheduler", "library", "reader"},
+    ALL_WEBHOOKS: {"scheduler", "library"},
+    webhook_subject("hook_0123456789abcdef"): {"scheduler", "library"},
     "dub.cmd.>": set(),
     ">": set(),
     "_INBOX.>": set(),
@@ -256,6 +278,50 @@ async def test_the_scheduler_answers_the_one_who_asked_and_nobody_else(installat
         assert other.subject.lower() in refusals[0].lower()
 
 
+def saved_webhook() -> WebhookSaved:
+    data = WebhookSavedData(owner="local", url="https://example.org/hook/token", created_at=NOW)
+    return WebhookSaved(**context(new_id("hook")), data=data)
+
+
+async def test_a_reader_who_listens_hears_everything_but_webhooks(installation: tuple[Layout, int]) -> None:
+    async with (
+        connected(installation, "ingest") as (ingest, _),
+        connected(installation, "reader") as (reader, refusals),
+    ):
+        heard = await reader.subscribe(ALL_EVENTS)
+        await settled(reader)
+        events = JetStreamEventLog(ingest)
+        await events.append(saved_webhook())
+        project = ProjectSavedData(owner="local", name="after it", created_at=NOW)
+        await events.append(ProjectSaved(**context(new_id("proj")), data=project))
+        assert b"project.saved" in (await heard.next_msg(5)).data, "the webhook came before, and was left out"
+        assert refusals == []
+
+
+async def test_a_reader_who_asks_for_a_sequence_gets_it_a_webhook_too(installation: tuple[Layout, int]) -> None:
+    """As docs/events.md warns: permissions are about subjects, and a direct get has the sequence in its payload."""
+    async with (
+        connected(installation, "ingest") as (ingest, _),
+        connected(installation, "reader") as (reader, _),
+    ):
+        seq = await JetStreamEventLog(ingest).append(saved_webhook())
+        (found,) = await JetStreamEventLog(reader).read(after=seq - 1, limit=1)
+        assert isinstance(found.event, WebhookSaved)
+
+
+async def test_the_library_disables_a_dead_webhook_and_makes_no_job_event(installation: tuple[Layout, int]) -> None:
+    async with connected(installation, "library") as (library, refusals):
+        events = JetStreamEventLog(library)
+        hook = saved_webhook()
+        head = await events.append(hook, Expect(event_subject(hook), 0))
+        dead = hook.model_copy(update={"id": uuid7(), "data": hook.data.model_copy(update={"enabled": False})})
+        assert await events.append(dead, Expect(event_subject(hook), head)) > head
+        assert refusals == []
+        await library.publish(library_subject(JOB), b"{}")
+        await settled(library)
+        assert "permissions violation" in refusals[0].lower()
+
+
 async def test_the_scheduler_sees_how_long_a_queue_is(installation: tuple[Layout, int]) -> None:
     async with connected(installation, "scheduler") as (client, refusals):
         assert await JetStreamCommandQueue(client).publish(command(uuid7(), "audio", pool="gpu"))
@@ -299,7 +365,7 @@ def test_secrets_are_private_and_stay_the_same(installation: tuple[Layout, int])
     layout, _ = installation
     assert layout.secrets.stat().st_mode & 0o777 == 0o700
     files = [file for file in layout.secrets.rglob("*") if file.is_file()]
-    assert len(files) == len(USERS) + 2
+    assert len(files) == len(USERS) + 3, "passwords, the broker's two files, and the webhooks' key"
     assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
     before = ensure_passwords(layout)
     assert ensure_passwords(layout) == before

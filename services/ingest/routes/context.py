@@ -9,6 +9,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from services.ingest.bus import Bus
+from services.ingest.projects import Projects
 from services.ingest.settings import IngestSettings
 from services.ingest.submission import Submissions
 from services.ingest.workers import Workers
@@ -22,6 +23,7 @@ class Service:
     bus: Bus
     workers: Workers
     submissions: Submissions
+    projects: Projects
 
 
 def _service(request: Request) -> Service:

@@ -6,21 +6,23 @@ Lives here: the routes. Does not live here: which transition is legal (`shared.j
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from services.ingest.fields import trace_parent
+from services.ingest.fields import trace_parent, whole
 from services.ingest.history import transition
 from services.ingest.routes.context import FromApp, Service
-from services.ingest.routes.examples import problem
+from services.ingest.routes.examples import JobId
 from services.ingest.routes.jobs import JobAnswer
 from shared.identity import LOCAL_OWNER
 from shared.job.transitions import Cancel, Command, Pause, Reprioritize, Requeue, Resume
+from shared.openapi import problem
 
 router = APIRouter(prefix="/api/jobs/{job_id}", tags=["jobs"])
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
     404: problem("Unknown job", "job_not_found"),
-    409: problem("Not in the job's state, which the member `state` names", "illegal_transition"),
+    409: problem("Not in the job's state, which the member `state` names", "illegal_transition", "too_busy"),
+    410: problem("The job was deleted", "job_deleted"),
     503: problem("Try again", "log_unavailable"),
 }
 
@@ -38,17 +40,17 @@ class Priority(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    priority: Annotated[int, Field(ge=0, le=1000, strict=True, examples=[50])]
+    priority: Annotated[int, Field(ge=0, le=1000, strict=True, examples=[50]), BeforeValidator(whole)]
 
 
 @router.post("/cancel", summary="Cancel a job that is not finished", responses=REFUSALS)
-async def cancel(job_id: str, request: Request, service: FromApp) -> ControlAnswer:
+async def cancel(job_id: JobId, request: Request, service: FromApp) -> ControlAnswer:
     """The worker of a running stage sees the event and stops; what is finished of the job stays on disk."""
     return await _apply(job_id, Cancel("cancelled by its owner"), request, service)
 
 
 @router.post("/kill", summary="Cancel a job and kill its running stage at once", responses=REFUSALS)
-async def kill(job_id: str, request: Request, service: FromApp) -> ControlAnswer:
+async def kill(job_id: JobId, request: Request, service: FromApp) -> ControlAnswer:
     """Like cancel, but the stage's processes get no time to end by themselves."""
     return await _apply(job_id, Cancel("killed by an operator", kill=True), request, service)
 
@@ -59,7 +61,7 @@ async def kill(job_id: str, request: Request, service: FromApp) -> ControlAnswer
     responses=REFUSALS
     | {202: {"model": ControlAnswer, "description": "The job is running: it pauses when its stage has ended."}},
 )
-async def pause(job_id: str, request: Request, service: FromApp, response: Response) -> ControlAnswer:
+async def pause(job_id: JobId, request: Request, service: FromApp, response: Response) -> ControlAnswer:
     """A queued job is paused with the answer; a running one when no stage of it runs any more."""
     answer = await _apply(job_id, Pause("paused by its owner"), request, service)
     if answer.pause_requested:
@@ -68,13 +70,13 @@ async def pause(job_id: str, request: Request, service: FromApp, response: Respo
 
 
 @router.post("/resume", summary="Let a paused job go on", responses=REFUSALS)
-async def resume(job_id: str, request: Request, service: FromApp) -> ControlAnswer:
+async def resume(job_id: JobId, request: Request, service: FromApp) -> ControlAnswer:
     """A paused job queues again; a running one that was asked to pause just goes on."""
     return await _apply(job_id, Resume("resumed by its owner"), request, service)
 
 
 @router.post("/rerun", summary="Run a finished job again", responses=REFUSALS)
-async def rerun(job_id: str, request: Request, service: FromApp) -> ControlAnswer:
+async def rerun(job_id: JobId, request: Request, service: FromApp) -> ControlAnswer:
     """What is done of it is not done again; the rest is tried anew. `run` of the answer is the new attempt's number."""
     return await _apply(job_id, Requeue("re-run by its owner"), request, service)
 
@@ -84,7 +86,7 @@ async def rerun(job_id: str, request: Request, service: FromApp) -> ControlAnswe
     summary="Give an unfinished job another priority",
     responses=REFUSALS | {422: problem("Not a whole number from 0 to 1000", "invalid_request")},
 )
-async def priority(job_id: str, wanted: Priority, request: Request, service: FromApp) -> ControlAnswer:
+async def priority(job_id: JobId, wanted: Priority, request: Request, service: FromApp) -> ControlAnswer:
     """A lower number starts first, whoever's job it is; what runs already keeps its slot."""
     return await _apply(job_id, Reprioritize(wanted.priority, "set by an operator"), request, service)
 

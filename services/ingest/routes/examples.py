@@ -1,21 +1,30 @@
-"""What the OpenAPI document says about the bodies that are read by hand, and about refusals.
+"""What the OpenAPI document says about jobs' ids and the bodies that are read by hand.
 
 Lives here: fragments with examples.
 """
 
-from typing import Any
+from typing import Annotated, Any
+
+from fastapi import Path
 
 from services.ingest.fields import PathSubmission, Submission
-from shared.problems import CONTENT_TYPE
+from services.ingest.routes import patterns
 
 JOB_ID = "0192f0c1-2b3c-7d4e-8f50-61728394a5b6"
 
-FORM_EXAMPLE = {"file": "(bytes)", "tgt_lang": "pt", "mode": "high", "degrade": "false"}
+JobId = Annotated[
+    str,
+    Path(json_schema_extra={"pattern": patterns.JOB_ID}, examples=[JOB_ID]),
+]
+"""The pattern is told but not enforced: what is no id is an unknown job, 404."""
+
+FORM_EXAMPLE = {"file": "(bytes)", "tgt_lang": "pt", "mode": "high", "project": "Holidays", "tags": "family, 2026"}
 
 _FORM = Submission.model_json_schema()
 _FORM["properties"] = {
     "file": {"type": "string", "format": "binary", "description": "The video, any size up to MAX_UPLOAD_MB."},
     **_FORM["properties"],
+    "tags": {"type": "string", "description": "Separated by commas, or a JSON list."},
 }
 _FORM["required"] = ["file"]
 
@@ -26,7 +35,7 @@ SUBMIT_BODY: dict[str, Any] = {
             "multipart/form-data": {"schema": _FORM, "example": FORM_EXAMPLE},
             "application/json": {
                 "schema": PathSubmission.model_json_schema(),
-                "example": {"video_path": "films/holiday.mp4", "tgt_lang": "pt", "src_lang": "en", "priority": 110},
+                "example": {"video_path": "films/holiday.mp4", "tgt_lang": "pt", "src_lang": "en", "tags": ["family"]},
             },
         },
     },
@@ -35,24 +44,8 @@ SUBMIT_BODY: dict[str, Any] = {
             "name": "Idempotency-Key",
             "in": "header",
             "required": False,
-            "schema": {"type": "string", "maxLength": 200},
+            "schema": {"type": "string", "minLength": 1, "maxLength": 200},
             "description": "A retry with the same key and body answers with the first job.",
         }
     ],
 }
-
-
-def problem(description: str, *codes: str) -> dict[str, Any]:
-    """Return the description of a refusal with the codes that it can carry."""
-    schema = {
-        "type": "object",
-        "required": ["type", "title", "status", "code", "detail"],
-        "properties": {
-            "type": {"type": "string"},
-            "title": {"type": "string"},
-            "status": {"type": "integer"},
-            "code": {"type": "string", "examples": list(codes)},
-            "detail": {"type": "string"},
-        },
-    }
-    return {"description": description, "content": {CONTENT_TYPE: {"schema": schema}}}

@@ -16,14 +16,15 @@ from starlette.requests import ClientDisconnect
 
 from services.ingest import submission
 from services.ingest.body import chunks_of, disconnected, pump
-from services.ingest.fields import PathSubmission, Submission, parse, trace_parent
+from services.ingest.fields import Submission, parse_body, parse_form, trace_parent
 from services.ingest.form import FormReader, boundary_of
 from services.ingest.naming import clean_title
 from services.ingest.routes.context import FromApp, Service
-from services.ingest.routes.examples import JOB_ID, SUBMIT_BODY, problem
+from services.ingest.routes.examples import JOB_ID, SUBMIT_BODY
 from services.ingest.storage import Part, copy_input, too_large
 from services.ingest.submission import Accepted
-from shared.job.aggregate import JobState
+from shared.job.model import JobState
+from shared.openapi import problem
 from shared.problems import Problem
 
 FORM_OVERHEAD_BYTES = 4 << 20
@@ -55,11 +56,19 @@ class JobAnswer(BaseModel):
     openapi_extra=SUBMIT_BODY,
     responses={
         200: {"model": JobAnswer, "description": "An earlier request with this idempotency key made this job."},
+        400: problem("Neither JSON nor a form", "malformed_json", "malformed_form"),
         404: problem("No such file in the input folder", "video_not_found"),
-        409: problem("The key was used for another submission", "idempotency_mismatch"),
-        413: problem("Above MAX_UPLOAD_MB", "upload_too_large"),
+        409: problem("The key was used up", "idempotency_mismatch", "idempotency_job_deleted"),
+        408: problem("Nothing arrived for a minute", "upload_stalled"),
+        413: problem("Too large; a video above MAX_UPLOAD_MB", "upload_too_large", "form_too_large", "body_too_large"),
+        415: problem("Neither JSON nor a form by its Content-Type", "unsupported_body"),
         429: problem("A limit of this user; the member `quota` names it", "quota_exceeded"),
-        422: problem("Not acceptable", "same_language", "unsupported_pair", "not_a_video", "no_audio", "no_speech"),
+        422: problem(
+            "Not acceptable",
+            *("invalid_request", "invalid_language", "invalid_tags", "unknown_project", "unknown_preset", "no_file"),
+            *("same_language", "unsupported_pair", "not_a_video", "no_audio", "no_speech", "truncated_file"),
+        ),
+        500: problem("The media check itself failed", "media_check_failed"),
         503: problem("Nothing was accepted; try again", "log_unavailable", "no_worker"),
         507: problem("No room on the disk", "disk_full"),
     },
@@ -95,7 +104,7 @@ async def _submit_form(request: Request, service: Service) -> Accepted:
         reader.finish()
         if reader.file_name is None:
             raise Problem(422, "no_file", "The form has no field named file. Attach the video there.")
-        fields = parse(Submission, reader.fields, request.headers.get("idempotency-key"))
+        fields = parse_form(reader.fields, request.headers.get("idempotency-key"))
         await asyncio.to_thread(part.finish)
         asked = _asked(request, fields, clean_title(reader.file_name), f"sha256:{part.sha256}")
         return await service.submissions.submit(asked, part, partial(disconnected, request))
@@ -109,12 +118,11 @@ async def _submit_path(request: Request, service: Service) -> Accepted:
             raise Problem(413, "body_too_large", f"The JSON body is larger than {JSON_MAX_BYTES} bytes.")
     try:
         raw = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter of thousands of brackets
         raise Problem(400, "malformed_json", "The body is not JSON.") from error
     if not isinstance(raw, dict):
         raise Problem(422, "invalid_request", "The body is not a JSON object.")
-    fields = parse(PathSubmission, raw, request.headers.get("idempotency-key"))
-    assert isinstance(fields, PathSubmission)
+    fields = parse_body(raw, request.headers.get("idempotency-key"))
     asked = _asked(request, fields, clean_title(fields.video_path), f"path:{fields.video_path}")
     if found := await service.submissions.earlier(asked):
         return found

@@ -8,8 +8,8 @@ from pydantic import BaseModel, Field
 
 from services.ingest.languages import describe
 from services.ingest.routes.context import FromApp
-from services.ingest.routes.examples import problem
 from shared.capabilities import EngineStatus, LanguagePair
+from shared.openapi import problem
 
 router = APIRouter(prefix="/api", tags=["languages"])
 

@@ -7,14 +7,16 @@ Lives here: both routes. Does not live here: the events (`services.ingest.runtim
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictFloat, StrictInt
 
 from services.ingest.fields import trace_parent
 from services.ingest.routes.context import FromApp
-from services.ingest.routes.examples import problem
-from services.ingest.runtime import change_limits, checked, request_prewarm
+from services.ingest.runtime import FRACTIONAL, HIGHEST, change_limits, checked, request_prewarm
+from shared.curation import clean_text
 from shared.events.names import Mode
 from shared.identity import LOCAL_OWNER
+from shared.openapi import problem
+from shared.runtime_state import CAP_NAMES
 
 TASK_ID = "0192f0c1-2b3c-7d4e-8f50-0123456789ab"
 REASON_MAX = 200
@@ -22,15 +24,34 @@ REASON_MAX = 200
 router = APIRouter(prefix="/api/runtime", tags=["runtime"])
 
 
+_LIMITS = {
+    name: {
+        "anyOf": [
+            {"type": "number" if name in FRACTIONAL else "integer", "minimum": 0, "maximum": HIGHEST},
+            {"type": "null"},
+        ]
+    }
+    for name in CAP_NAMES
+}
+
+
 class LimitsChange(BaseModel):
     """Limits by their environment name; null takes an override back."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    overrides: Annotated[dict[str, StrictInt | StrictFloat | None], Field(min_length=1, max_length=64)] = Field(
-        examples=[{"MAX_CONCURRENCY_GLOBAL": 4, "MAX_JOBS_HIGH": None}]
+    overrides: Annotated[
+        dict[str, StrictInt | StrictFloat | None],
+        Field(
+            min_length=1,
+            max_length=64,
+            examples=[{"MAX_CONCURRENCY_GLOBAL": 4, "MAX_JOBS_HIGH": None}],
+            json_schema_extra={"properties": _LIMITS, "additionalProperties": False},
+        ),
+    ]
+    reason: Annotated[str, Field(max_length=REASON_MAX), AfterValidator(clean_text)] = Field(
+        "", examples=["a night of re-runs"]
     )
-    reason: Annotated[str, Field(max_length=REASON_MAX)] = Field("", examples=["a night of re-runs"])
 
 
 class LimitsAnswer(BaseModel):

@@ -109,6 +109,8 @@ async def answering_worker(nats_url: str) -> AsyncIterator[None]:
     client = await connect(Settings(nats_url=nats_url), "test-worker")
 
     async def describe(message: Msg) -> None:
+        if not message.reply:  # a scheduler that starts asks for a heartbeat, not for words
+            return
         await message.respond(b"not capabilities")
         await message.respond(CAPABILITIES.model_dump_json().encode())
 

@@ -160,6 +160,7 @@ async def test_fifty_submissions_at_once_with_one_key_make_one_job(
     pointer = ingest.layout.pointer(answers[0].json()["id"])
     wanted = {ingest.layout.input / data.source.path, ingest.layout.output / data.base_dir, pointer}
     wanted |= {pointer / name for name in ("target.txt", "job_id.txt", "video.txt")}
+    wanted.add(ingest.layout.output / data.base_dir / ".job")
     assert made - {str(pointer.parent)} == {str(path) for path in wanted}, "the 49 others left nothing"
 
 

@@ -6,12 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.fields import PathSubmission, Submission, fingerprint, parse, trace_parent
+from services.ingest.fields import Submission, fingerprint, parse_body, parse_form, trace_parent, with_preset
+from shared.events.library import PresetSavedData
 from shared.problems import Problem
+from tests.factories import NOW
 
 
-def fields(**values: Any) -> Submission:
-    return parse(Submission, {"tgt_lang": "pt"} | values, None)
+def fields(**values: str) -> Submission:
+    return parse_form({"tgt_lang": "pt"} | values, None)
+
+
+def preset(**values: Any) -> PresetSavedData:
+    return PresetSavedData(owner="local", name="a preset", created_at=NOW, **values)
 
 
 @pytest.mark.parametrize(
@@ -39,44 +45,102 @@ def fields(**values: Any) -> Submission:
         ({"overrides": '{"asr_beam": 1000}'}, "invalid_request"),
         ({"overrides": '{"asr_beam": NaN}'}, "invalid_request"),
         ({"overrides": '{"asr_beam": [1]}'}, "invalid_request"),
+        ({"overrides": "[" * 60_000}, "invalid_request"),
+        ({"tags": "a," * 20 + "b," + ",".join("cdefghijklmnopqrstu")}, "invalid_tags"),
+        ({"tags": "x" * 33}, "invalid_tags"),
+        ({"tags": "[1]"}, "invalid_tags"),
+        ({"tags": "["}, "invalid_request"),
+        ({"visibility": "all"}, "invalid_request"),
+        ({"project": "One", "project_name": "Two"}, "invalid_request"),
     ],
 )
 def test_bad_fields_are_refused(values: dict[str, str], code: str) -> None:
     with pytest.raises(Problem) as refusal:
-        parse(Submission, {"tgt_lang": "pt"} | values, None)
+        with_preset(fields(**values), None)
     assert (refusal.value.status, refusal.value.code) == (422, code)
     assert refusal.value.detail
 
 
 def test_defaults() -> None:
-    plain = parse(Submission, {}, None)
+    plain = parse_form({}, None)
     assert (plain.tgt_lang, plain.src_lang, plain.mode, plain.device) == ("en", "auto", "medium", "auto")
     assert (plain.degrade, plain.priority, plain.overrides) == (True, 100, {})
+    assert (plain.named_project, plain.project_id, plain.preset_id) == (None, None, None)
+    assert (plain.tags, plain.visibility) == ([], "private")
 
 
 def test_a_form_says_the_same_as_json() -> None:
-    form = fields(degrade="false", priority="110", overrides='{"asr_beam": 2, "timing_fit": false}')
-    body = fields(degrade=False, priority=110, overrides={"asr_beam": 2, "timing_fit": False})
-    assert form == body
+    form = fields(degrade="false", priority="110", overrides='{"asr_beam": 2, "timing_fit": false}', tags="A, b,")
+    values = {"degrade": False, "priority": 110, "overrides": {"asr_beam": 2, "timing_fit": False}, "tags": ["a", "b"]}
+    body = parse_body(values | {"tgt_lang": "pt", "video_path": "x"}, None)
+    assert form.model_dump() == body.model_dump(exclude={"video_path"})
+    assert fields(tags='["a,b"]').tags == ["a,b"]
     assert form.overrides["timing_fit"] is False
-    assert fingerprint(form, "sha256:ab", "t") == fingerprint(body, "sha256:ab", "t")
 
 
-@pytest.mark.parametrize("change", [{"degrade": "false"}, {"priority": "110"}, {"overrides": '{"asr_beam": 2}'}])
+@pytest.mark.parametrize(
+    "values", [{"degrade": 1}, {"priority": "100"}, {"overrides": "{}"}, {"tags": "a,b"}, {"tags": [1]}, {"mode": 1}]
+)
+def test_json_has_types_of_its_own_and_is_not_read_as_a_form(values: dict[str, Any]) -> None:
+    with pytest.raises(Problem):
+        parse_body({"video_path": "x"} | values, None)
+
+
+def test_an_empty_choice_of_a_form_is_none() -> None:
+    chosen = fields(project_id="", project="", preset_id="", tags="")
+    assert (chosen.project_id, chosen.named_project, chosen.preset_id, chosen.tags) == (None, None, None, [])
+
+
+def test_the_project_may_be_named_twice_but_not_differently() -> None:
+    assert fields(project="Films", project_name="FILMS").named_project == "Films"
+    assert fields(project_name="Films").named_project == "Films"
+
+
+def test_public_is_shared() -> None:
+    assert fields(visibility="public").visibility == "shared"
+
+
+def test_a_preset_says_only_what_the_request_does_not() -> None:
+    given = preset(mode="low", device="cpu", src_lang="ja", tgt_lang="pt")
+    filled = with_preset(parse_form({"tgt_lang": "en", "mode": "medium"}, None), given)
+    assert (filled.mode, filled.device, filled.src_lang, filled.tgt_lang) == ("medium", "cpu", "ja", "en")
+
+
+def test_a_preset_may_make_a_request_senseless_and_another_one_sensible() -> None:
+    with pytest.raises(Problem) as refusal:
+        with_preset(fields(), preset(src_lang="pt"))
+    assert refusal.value.code == "same_language"
+    assert with_preset(parse_form({"src_lang": "en"}, None), preset(tgt_lang="pt")).tgt_lang == "pt"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"degrade": "false"},
+        {"priority": "110"},
+        {"overrides": '{"asr_beam": 2}'},
+        {"project_id": "proj_0123456789abcdef"},
+        {"project": "Films"},
+        {"preset_id": "preset_0123456789abcdef"},
+        {"tags": "a"},
+        {"visibility": "shared"},
+        {"mode": "medium"},  # what is sent wins over a preset, so it asks for more than the default
+    ],
+)
 def test_the_fingerprint_covers_how_a_job_is_to_run(change: dict[str, str]) -> None:
     assert fingerprint(fields(**change), "sha256:ab", "t") != fingerprint(fields(), "sha256:ab", "t")
 
 
 def test_the_header_stands_for_the_field_and_must_not_differ_from_it() -> None:
-    assert parse(Submission, {}, "key").idempotency_key == "key"
-    assert parse(Submission, {"idempotency_key": "key"}, "key").idempotency_key == "key"
+    assert parse_form({}, "key").idempotency_key == "key"
+    assert parse_form({"idempotency_key": "key"}, "key").idempotency_key == "key"
     with pytest.raises(Problem):
-        parse(Submission, {"idempotency_key": "other"}, "key")
+        parse_form({"idempotency_key": "other"}, "key")
 
 
 def test_a_path_is_needed_where_a_path_is_asked_for() -> None:
     with pytest.raises(Problem):
-        parse(PathSubmission, {"tgt_lang": "pt"}, None)
+        parse_body({"tgt_lang": "pt"}, None)
 
 
 languages = st.sampled_from(["en", "pt", "de"])

@@ -7,10 +7,11 @@ import pytest
 
 from services.ingest.intents import Intent, record, settle, sweep
 from shared.eventlog.memory import MemoryEventLog
-from shared.events.types import JobSubmitted
+from shared.events.library import JobDeleted
+from shared.events.types import JobCanceled, JobSubmitted
 from shared.identity import uuid7
 from shared.layout import Layout
-from tests.factories import submitted, submitted_data
+from tests.factories import event, submitted, submitted_data
 
 LATER = 2_000_000_000.0
 
@@ -43,7 +44,8 @@ def test_what_became_a_job_stays_and_gets_its_pointer(layout: Layout) -> None:
     settle(layout, intent, event_of(intent))
     pointer = "output/jobs/job-1"
     assert files(layout) == {
-        "input/uploads/up_1.mp4", f"{pointer}/target.txt", f"{pointer}/job_id.txt", f"{pointer}/video.txt",
+        "input/uploads/up_1.mp4", "output/film/.job",
+        f"{pointer}/target.txt", f"{pointer}/job_id.txt", f"{pointer}/video.txt",
     }  # fmt: skip
 
 
@@ -51,6 +53,21 @@ def test_what_became_nothing_goes(layout: Layout) -> None:
     settle(layout, begun(layout, "job-1", "up_1"), None)
     assert files(layout) == set()
     assert not (layout.output / "film").exists()
+
+
+def test_what_another_job_claimed_since_stays(layout: Layout) -> None:
+    intent = begun(layout, "job-1", "up_1")
+    layout.release_base_dir("job-1", intent.base_dir)
+    layout.claim_base_dir("job-2", "film")
+    settle(layout, intent, None)
+    assert layout.owner_of("film") == "job-2"
+
+
+def test_the_winner_gets_its_directory_again_if_one_that_lost_took_the_claim_back(layout: Layout) -> None:
+    intent = begun(layout, "job-1", "up_1")
+    layout.release_base_dir("job-1", intent.base_dir)
+    settle(layout, intent, event_of(intent))
+    assert layout.owner_of("film") == "job-1"
 
 
 def test_what_somebody_put_into_the_directory_stays(layout: Layout) -> None:
@@ -88,3 +105,16 @@ async def test_e3_a_lost_answer_is_settled_by_the_log(layout: Layout, monkeypatc
     assert layout.pointer(stored.job_id).is_dir()
     assert not (layout.output / lost.base_dir).exists()
     assert (layout.output / young.base_dir).is_dir()
+
+
+async def test_a_job_that_was_deleted_before_its_intent_was_settled_does_not_come_back(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.ingest.intents.SECOND_LOOK_S", 0)
+    log, job = MemoryEventLog(), uuid7()
+    intent = begun(layout, job, "up_1")
+    await log.append(event_of(intent))
+    await log.append(event(JobCanceled, job))
+    await log.append(event(JobDeleted, job, owner="local", base_dir="film", source="uploads/up_1.mp4"))
+    await sweep(layout, log, LATER)
+    assert files(layout) == set()
