@@ -14,6 +14,7 @@ from services.standalone.deployment import deploy_dir
 from shared.artifacts import write_bytes
 from shared.layout import Layout
 from shared.settings import Settings
+from shared.webhooks import ensure_key
 
 USERS = ("init", "ingest", "scheduler", "worker", "library", "reader")
 """The users of `nats.conf`. `reader` is for consumers outside Dubline."""
@@ -36,7 +37,10 @@ def config_file(layout: Layout) -> Path:
 
 
 def ensure_passwords(layout: Layout) -> dict[str, str]:
-    """Return every user's password, making those that do not exist yet (files 0600, directory 0700). Raises OSError."""
+    """Return every user's password, making those that do not exist yet (files 0600, directory 0700). Raises OSError.
+
+    The key of the webhooks' secrets is made as well: no service may write here where each runs in a container.
+    """
     layout.secrets.mkdir(parents=True, exist_ok=True)
     layout.secrets.chmod(0o700)
     passwords = {}
@@ -45,6 +49,7 @@ def ensure_passwords(layout: Layout) -> dict[str, str]:
         if not path.exists():
             _write_private(path, secrets.token_urlsafe(PASSWORD_BYTES) + "\n")
         passwords[user] = path.read_text().strip()
+    ensure_key(layout)
     return passwords
 
 

@@ -13,46 +13,45 @@ from contextlib import contextmanager
 from enum import StrEnum
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
-from rich.markup import escape
 
-from services.scheduler.settings import SchedulerSettings
 from services.standalone import doctor as doctors
 from services.standalone import run_state, runtime
 from services.standalone.binaries import BinaryUnusableError
+from services.standalone.cli_common import (
+    REFUSED,
+    UNAVAILABLE,
+    AsJson,
+    JobId,
+    Server,
+    errors,
+    fail,
+    load_settings,
+    operating,
+    there,
+)
+from services.standalone.cli_library import library
 from services.standalone.demo import DemoError, prepare_demo, run_demo
-from services.standalone.dub import EX_INTERRUPTED, RefusedError, UnavailableError
 from services.standalone.dub import dub as dub_video
 from services.standalone.plan import ConfigurationError, make_plan
 from services.standalone.ports import PortInUseError
 from services.standalone.supervisor import StartError, Supervisor
-from services.standalone.system import System, SystemUnavailableError, find_running, running
+from services.standalone.system import System, SystemUnavailableError, running
 from services.worker.models.fetch import main as fetch_models
 from services.worker.models.manifest import load_lock
 from services.worker.models.resolver import is_present
-from shared.settings import Settings
-
-REFUSED = 2
-UNAVAILABLE = 69
-"""sysexits.h: a service is unavailable."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 models = typer.Typer(no_args_is_help=True, help="The weights of the engines.")
 app.add_typer(models, name="models")
 operator = typer.Typer(no_args_is_help=True, help="The running system: what it does, its limits and models.")
 app.add_typer(operator, name="runtime")
+app.add_typer(library, name="library")
 jobs = typer.Typer(no_args_is_help=True, help="One job: pause, resume, cancel, kill, rerun, priority.")
 app.add_typer(jobs, name="job")
-
-Server = Annotated[str, typer.Option(help="A running Dubline; else DUBLINE_URL, else this machine's.")]
-JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the server's answer as it is.")]
-
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class Mode(StrEnum):
@@ -69,26 +68,6 @@ class Device(StrEnum):
     AUTO = "auto"
     CPU = "cpu"
     CUDA = "cuda"
-
-
-def fail(message: object, code: int = 1) -> NoReturn:
-    """End with one clear message."""
-    errors.print("[red]error[/red]:", escape(str(message)))
-    raise typer.Exit(code)
-
-
-def load_settings() -> Settings:
-    """Return the settings of the environment, or end with the variable that makes no sense."""
-    try:
-        SchedulerSettings()  # read by a service that starts later, and named here as well as there
-        return Settings()
-    except ValidationError as error:
-        wrong = (f"{_variable(str(part['loc'][0]))}={part['input']}: {part['msg']}" for part in error.errors())
-        fail("; ".join(wrong), REFUSED)
-
-
-def _variable(location: str) -> str:
-    return location if location.isupper() else f"DUBLINE_{location.upper()}"
 
 
 @app.command()
@@ -182,34 +161,6 @@ def doctor(*, json: Annotated[bool, typer.Option("--json", help="Print a JSON do
         doctors.report(findings, Console())
     if not doctors.healthy(findings):
         raise typer.Exit(1)
-
-
-def there(server: str) -> str:
-    """Return the address of a Dubline that runs already: these commands start none."""
-    if server:
-        return server.rstrip("/")
-    try:
-        url = find_running(load_settings())
-    except SystemUnavailableError as error:
-        fail(error, UNAVAILABLE)
-    if url is None:
-        fail("No Dubline runs here. Start it with `dubline up`, or name another with --server.", UNAVAILABLE)
-    return url
-
-
-@contextmanager
-def operating() -> Iterator[None]:
-    """End with the exit code of what went wrong."""
-    try:
-        yield
-    except RefusedError as error:
-        fail(error, REFUSED)
-    except UnavailableError as error:
-        fail(error, UNAVAILABLE)
-    except runtime.ConflictError as error:
-        fail(error)
-    except KeyboardInterrupt:
-        raise typer.Exit(EX_INTERRUPTED) from None
 
 
 @operator.command("state")

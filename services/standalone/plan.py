@@ -4,10 +4,12 @@ Lives here: the plan, as data. Does not live here: keeping it running (`supervis
 """
 
 import os
+import secrets
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from services.standalone import ports
 from services.standalone.binaries import BROKER, GATEWAY, require
@@ -101,15 +103,17 @@ def make_plan(settings: Settings, environ: Mapping[str, str]) -> Plan:
         directory.mkdir(parents=True, exist_ok=True)
     config = write_config(layout, listen=address["nats"], monitor=address["nats_monitor"], store=layout.broker)
     common = _common_environment(settings, environ) | {"DUBLINE_NATS_URL": f"nats://{address['nats']}"}
+    # Files are handed off to the gateway, which shows that it is the one by a word of this start.
+    handoff = {"DUBLINE_GATEWAY_TOKEN": secrets.token_urlsafe(24)} if _hands_off(environ) else {}
     for name in ("ingest", "library", "scheduler"):
         common |= {f"DUBLINE_{name.upper()}_HOST": ports.LOOPBACK, f"DUBLINE_{name.upper()}_PORT": str(chosen[name])}
 
     def as_user(user: str) -> dict[str, str]:
         return common | {"DUBLINE_NATS_USER": user, "DUBLINE_NATS_PASSWORD_FILE": str(password_file(layout, user))}
 
-    def http_service(name: str) -> Service:
+    def http_service(name: str, own: Mapping[str, str] = MappingProxyType({})) -> Service:
         ready = f"http://{address[name]}/readyz"
-        return Service(name, module(f"services.{name}"), as_user(name), ready, chosen[name])
+        return Service(name, module(f"services.{name}"), {**as_user(name), **own}, ready, chosen[name])
 
     def worker_service(spec: WorkerSpec) -> Service:
         """The first has no port: ingest answers for it, and does so only when a worker described itself."""
@@ -138,7 +142,7 @@ def make_plan(settings: Settings, environ: Mapping[str, str]) -> Plan:
         init_environment=as_user("init"),
         services=(
             http_service("ingest"),
-            http_service("library"),
+            http_service("library", {"DUBLINE_FILES_HANDOFF": "caddy", **handoff} if handoff else {}),
             http_service("scheduler"),
             *(worker_service(spec) for spec in workers),
         ),
@@ -159,6 +163,8 @@ def make_plan(settings: Settings, environ: Mapping[str, str]) -> Plan:
                 "DUBLINE_INGEST_ADDR": address["ingest"],
                 "DUBLINE_LIBRARY_ADDR": address["library"],
                 "DUBLINE_SCHEDULER_ADDR": address["scheduler"],
+                "DUBLINE_FILES_ROOT": str(layout.output),
+                **handoff,
                 "XDG_DATA_HOME": str(layout.data / "gateway"),
                 "XDG_CONFIG_HOME": str(layout.data / "gateway"),
             },
@@ -168,6 +174,14 @@ def make_plan(settings: Settings, environ: Mapping[str, str]) -> Plan:
         url=url,
         ports={"gateway": settings.port, **chosen},
     )
+
+
+def _hands_off(environ: Mapping[str, str]) -> bool:
+    """Return whether the gateway sends files, which it does unless DUBLINE_FILES_HANDOFF=off. ConfigurationError."""
+    value = environ.get("DUBLINE_FILES_HANDOFF", "caddy")
+    if value not in {"off", "caddy"}:
+        raise ConfigurationError(f"DUBLINE_FILES_HANDOFF={value}: off and caddy are known.")
+    return value == "caddy"
 
 
 def _common_environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:

@@ -31,18 +31,19 @@ class Api:
     def __init__(self, server: str) -> None:
         self._server = server
 
-    def get(self, path: str) -> httpx.Response:
-        return self._send("GET", path, None)
+    def get(self, path: str, parameters: dict[str, Any] | None = None) -> httpx.Response:
+        return self._send("GET", path, None, parameters)
 
     def post(self, path: str, body: Any = None) -> dict[str, Any]:
         answer = self._send("POST", path, body).json()
         assert isinstance(answer, dict)
         return answer
 
-    def _send(self, method: str, path: str, body: Any) -> httpx.Response:
+    def _send(self, method: str, path: str, body: Any, parameters: dict[str, Any] | None = None) -> httpx.Response:
         timeout = httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
         try:
-            answer = httpx.request(method, self._server + path, json=body, timeout=timeout, trust_env=False)
+            address = self._server + path
+            answer = httpx.request(method, address, params=parameters, json=body, timeout=timeout, trust_env=False)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise RefusedError(
                 f"{self._server!r} is not an address: name one such as http://127.0.0.1:8000."
