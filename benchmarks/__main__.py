@@ -5,12 +5,28 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import decision, demo_job, eta, orchestration, projection, responsiveness, scheduler_start
+from benchmarks import (
+    decision,
+    demo_job,
+    eta,
+    files,
+    library_http,
+    library_store,
+    orchestration,
+    projection,
+    responsiveness,
+    scheduler_start,
+    sse,
+)
 from benchmarks.rows import Row, show, write
 from shared.telemetry import configure_logging
 
 BENCHMARKS: dict[str, Callable[[Path], Iterator[Row]]] = {
     "projection": projection.rows,
+    "library_store": library_store.rows,
+    "library_http": library_http.rows,
+    "files": files.rows,
+    "sse": sse.rows,
     "orchestration": orchestration.rows,
     "decision": decision.rows,
     "scheduler_start": scheduler_start.rows,

@@ -17,6 +17,7 @@ import httpx
 import nats
 
 from shared.eventlog.jetstream import JetStreamEventLog
+from shared.ffmpeg import Ffmpeg
 from shared.settings import default_models_dir
 from tests.system import StandaloneSystem
 from tests.system import running_system as running_standalone
@@ -117,6 +118,16 @@ def running_system(data: Path) -> Iterator[System]:
     environment = {"DUBLINE_MODELS_DIR": str(default_models_dir()), "DUBLINE_ACK_WAIT_S": ACK_WAIT_S}
     with running_standalone(data, environment) as standalone:
         yield System(standalone)
+
+
+def excerpt(directory: Path, number: int, seconds: float = 12.0) -> Path:
+    """The beginning of the sample, for tests to which a job's stages matter and not how long it speaks."""
+    copy = directory / f"excerpt {number}.mp4"
+    comment = f"comment={number}"
+    Ffmpeg.find().run(
+        ["-i", f"file:{SAMPLE}", "-t", f"{seconds}", "-c", "copy", "-metadata", comment, "-f", "mp4", f"file:{copy}"]
+    )
+    return copy
 
 
 def another_copy(directory: Path, number: int) -> Path:

@@ -1,47 +1,21 @@
-"""The pages in a real browser: Debian's Chromium, driven over its own protocol.
+"""Dubbing in a real browser: a person drops a video, sees it move through its stages, plays and seeks the result."""
 
-A person drops a video, sees it move through its stages, plays and seeks the result.
-"""
-
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, Response, expect
 
+from tests.browser.conftest import limit
 from tests.dubbed_sample import Dub
 from tests.dubbing_system import System, another_copy
 
-CHROMIUM = shutil.which("chromium")
 JOB_TIMEOUT_MS = 240_000
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (Debian: apt-get install chromium)")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        # No sandbox: tests may run as root, and the only pages opened are ours.
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield launched
-        launched.close()
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A page that fails its test on any script error or blocked resource."""
-    opened = browser.new_page()
-    problems: list[str] = []
-    opened.on("pageerror", lambda error: problems.append(str(error)))
-    opened.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-    yield opened
-    opened.close()
-    assert problems == []
 
 
 def test_the_result_plays_and_seeks_with_subtitles(page: Page, dub: Dub) -> None:
+    answers: list[Response] = []
+    page.on("response", lambda answer: answers.append(answer) if "/files/" in answer.url else None)
     page.goto(f"{dub.system.url}/ui/jobs/{dub.id}")
     video = page.locator("video")
     expect(video).to_be_visible()
@@ -57,6 +31,11 @@ def test_the_result_plays_and_seeks_with_subtitles(page: Page, dub: Dub) -> None
         }"""
     )
     assert state == {"time": 9, "duration": pytest.approx(23.8, abs=0.1), "tracks": 2}
+    ranges = [answer for answer in answers if answer.url.endswith(".mp4")]
+    assert {answer.status for answer in ranges} == {206}
+    assert all(answer.headers["content-range"].startswith("bytes ") for answer in ranges)
+    for kind in ("Video, dubbed and original sound", "Dubbed video, plays anywhere", "Portuguese subtitles"):
+        expect(page.get_by_role("link", name=kind).first).to_be_visible()
     for stage in ("Extract audio", "Transcribe", "Translate", "Speak", "Mix", "Write video"):
         expect(page.get_by_text(stage, exact=True)).to_be_visible()
     expect(page.get_by_text("Done").first).to_be_visible()
@@ -69,13 +48,16 @@ def test_a_dropped_video_is_dubbed_before_the_users_eyes(page: Page, system: Sys
     page.get_by_role("button", name="Dub it").click()
     page.wait_for_url("**/ui/jobs/**", timeout=30_000)
     expect(page.get_by_text("Running").first).to_be_visible(timeout=30_000)
+    bar = page.locator("#status progress.bar")
+    seen = [bar.evaluate("bar => bar.value")]
+    for _ in range(2):
+        moved = "before => document.querySelector('#status progress.bar').value > before"
+        page.wait_for_function(moved, arg=seen[-1], timeout=JOB_TIMEOUT_MS)
+        seen.append(bar.evaluate("bar => bar.value"))
+    assert seen == sorted(set(seen))
+    assert all(0 <= value < 1 for value in seen)
     expect(page.get_by_text("Done").first).to_be_visible(timeout=JOB_TIMEOUT_MS)
     expect(page.locator("video")).to_be_visible(timeout=30_000)
-
-
-def limit(system: System, jobs: int | None) -> None:
-    body = {"overrides": {"MAX_CONCURRENCY_GLOBAL": jobs}}
-    httpx.post(f"{system.url}/api/runtime/limits", json=body, timeout=10).raise_for_status()
 
 
 @pytest.fixture

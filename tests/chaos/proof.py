@@ -14,13 +14,14 @@ from pathlib import Path
 import httpx
 
 from services.library.jobstore.dump import dump
-from services.library.projector import rebuild
+from services.library.rebuild import rebuild_into
 from shared.artifacts import matches
 from shared.eventlog.jetstream import JetStreamEventLog
 from shared.eventlog.port import Recorded
 from shared.events.subjects import COMMAND_STREAM
 from shared.events.types import JobFailed, JobSubmitted, StageCompleted, StageFailed
-from shared.job.aggregate import Job, JobState, evolve
+from shared.job.aggregate import evolve
+from shared.job.model import Job, JobState
 from tests.chaos.faults import Fault, Kind
 
 AFTERMATH_S = 20.0
@@ -130,7 +131,7 @@ def run_twice(records: Iterable[Recorded]) -> list[str]:
 
 async def projection_differs(log: JetStreamEventLog, live: Path, scratch: Path) -> list[str]:
     """E5: jobs.db equals a rebuild from the log, row by row, once the library has caught up."""
-    await rebuild(log, scratch)
+    await rebuild_into(log, scratch)
     expected = await asyncio.to_thread(dump, scratch)
     for _ in range(CATCH_UP_LOOKS):
         projected = await asyncio.to_thread(dump, live)

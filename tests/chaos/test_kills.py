@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from services.library.jobstore.dump import dump
-from services.library.projector import rebuild
+from services.library.rebuild import rebuild_into
 from shared.eventlog.port import Recorded
 from shared.events.subjects import job_filter
 from shared.events.types import StageClaimed, StageCompleted
 from shared.job.stages import GRAPH
-from tests.dubbing_system import System, another_copy, running_system
+from tests.dubbing_system import System, excerpt, running_system
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 
 
 def test_killed_processes_cost_neither_the_job_nor_a_finished_stage(system: System, tmp_path: Path) -> None:
-    job_id = system.submit("pt", another_copy(tmp_path, 0))
+    job_id = system.submit("pt", excerpt(tmp_path, 0))
     killed = {}
     for stage, victim in (("transcribe", "worker"), ("tts", "scheduler"), ("tts", "library"), ("tts", "nats")):
         system.until(job_id, lambda job, stage=stage: stage_of(job, stage)["status"] in ("claimed", "done"))
@@ -65,5 +65,5 @@ def outcome_of(records: list[Recorded]) -> tuple[Counter[str], set[str]]:
 async def rebuilt_equals_live(system: System, path: Path) -> bool:
     """E5: the projection equals a rebuild from the log, row by row."""
     async with system.event_log() as log:
-        await rebuild(log, path)
+        await rebuild_into(log, path)
     return dump(path) == dump(system.output / "_state" / "jobs.db")

@@ -6,13 +6,13 @@ from pathlib import Path
 from shared.events.types import StageReleased
 from shared.job.stages import GRAPH
 from tests.chaos.test_kills import history, outcome_of, stage_of
-from tests.dubbing_system import another_copy, running_system
+from tests.dubbing_system import excerpt, running_system
 
 
 def test_a_stopped_system_takes_its_jobs_up_again(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with running_system(data) as before:
-        job_id = before.submit("pt", another_copy(tmp_path, 900), mode="low")
+        job_id = before.submit("pt", excerpt(tmp_path, 900), mode="low")
         before.until(job_id, lambda job: stage_of(job, "transcribe")["status"] == "claimed")
     with running_system(data) as after:
         job = after.finished(job_id)

@@ -18,7 +18,7 @@ import httpx
 from shared.eventlog.jetstream import JetStreamEventLog
 from shared.eventlog.port import Recorded
 from shared.ffmpeg import Ffmpeg
-from shared.job.aggregate import Job, JobState
+from shared.job.model import Job, JobState
 from tests.chaos.cluster import Cluster
 from tests.chaos.proof import Ordered, fold_into
 from tests.dubbing_system import SAMPLE

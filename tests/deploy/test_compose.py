@@ -1,15 +1,16 @@
 """The whole system in containers, as `docker compose up` gives it to a user."""
 
 import hashlib
+from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.deploy.compose import ROOT, Composition
+from tests.deploy.compose import Composition
+from tests.dubbing_system import excerpt
 
 pytestmark = pytest.mark.timeout(1200)
 
-SAMPLE = ROOT / "samples" / "sense-and-sensibility.mp4"
 STAYING = {"broker", "ingest", "scheduler", "worker", "library", "gateway"}
 
 
@@ -18,8 +19,8 @@ def test_every_service_becomes_healthy(composition: Composition):
     assert dict(line.split() for line in listed.splitlines()) == dict.fromkeys(STAYING, "healthy")
 
 
-def test_a_video_is_dubbed_through_the_gateway(composition: Composition):
-    job_id = composition.submit(SAMPLE, "pt")
+def test_a_video_is_dubbed_through_the_gateway(composition: Composition, tmp_path: Path):
+    job_id = composition.submit(excerpt(tmp_path, 1), "pt")
     job = composition.finished(job_id)
     assert job["state"] == "DONE", job
 

@@ -54,10 +54,10 @@ def test_only_the_gateway_is_published_and_only_on_loopback(services: dict[str, 
     assert [port["host_ip"] for port in published["gateway"]] == ["127.0.0.1"]
 
 
-def test_only_the_gateway_and_the_model_fetcher_have_a_way_out(services: dict[str, dict[str, Any]]):
+def test_only_gateway_library_for_webhooks_and_model_fetcher_have_a_way_out(services: dict[str, dict[str, Any]]):
     assert described()["networks"]["inside"]["internal"] is True
     outside = {name for name, service in services.items() if set(service["networks"]) != {"inside"}}
-    assert outside == {"gateway", "models"}
+    assert outside == {"gateway", "library", "models"}
 
 
 def test_passwords_and_models_are_written_only_by_those_who_make_them(services: dict[str, dict[str, Any]]):

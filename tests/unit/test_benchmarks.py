@@ -9,7 +9,8 @@ from services.scheduler.board import Board
 from services.scheduler.limits import Limits
 from shared.events.subjects import event_subject
 from shared.events.types import decode
-from shared.job.aggregate import JobState, evolve
+from shared.job.aggregate import evolve
+from shared.job.model import JobState
 from shared.job.stages import GRAPH
 
 

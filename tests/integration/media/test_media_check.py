@@ -1,11 +1,13 @@
 """Which uploads are refused, and why: real files, each bad in one way."""
 
+import functools
 import json
+import shutil
 import socketserver
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -64,12 +66,19 @@ class TestAccepted:
         assert check_media(film, MINUTES, ffmpeg).duration_s == pytest.approx(6.0, abs=0.2)
 
 
+@pytest.fixture(scope="module")
+def canary_film(ffmpeg: Ffmpeg, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("canary") / "canary.ts"
+    ffmpeg.run(["-f", "lavfi", "-i", "testsrc=d=2", "-f", "lavfi", "-i", "sine=d=2", "-f", "mpegts", f"file:{path}"])
+    return path
+
+
 class Canary:
     """A file and a port that nobody may touch."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, file: Path) -> None:
         self.touched = False
-        self.file = directory / "canary.ts"
+        self.file = file
         canary = self
 
         class Handler(socketserver.BaseRequestHandler):
@@ -81,12 +90,9 @@ class Canary:
 
 
 @pytest.fixture
-def canary(tmp_path: Path, ffmpeg: Ffmpeg) -> Iterator[Canary]:
-    bird = Canary(tmp_path)
-    ffmpeg.run(
-        ["-f", "lavfi", "-i", "testsrc=d=2", "-f", "lavfi", "-i", "sine=d=2", "-f", "mpegts", f"file:{bird.file}"]
-    )
-    thread = threading.Thread(target=bird.server.serve_forever, daemon=True)
+def canary(tmp_path: Path, canary_film: Path) -> Iterator[Canary]:
+    bird = Canary(Path(shutil.copy(canary_film, tmp_path)))
+    thread = threading.Thread(target=bird.server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield bird
     bird.server.shutdown()
@@ -154,6 +160,20 @@ class TestDisguised:
             nowhere.run(["-i", f"file:{path}", "-f", "null", "-"])
 
 
+@pytest.fixture(scope="module")
+def whole_films(ffmpeg: Ffmpeg, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, tuple[str, ...]], bytes]:
+    """Return the whole sample in a container, made once."""
+    directory = tmp_path_factory.mktemp("whole")
+
+    @functools.cache
+    def made(muxer: str, flags: tuple[str, ...]) -> bytes:
+        args = ["-c:v", "mpeg4", "-c:a", "libmp3lame"] if muxer == "avi" else ["-c", "copy"]
+        ffmpeg.run(["-i", f"file:{SAMPLE}", *args, *flags, "-f", muxer, f"file:{directory / 'film'}"])
+        return (directory / "film").read_bytes()
+
+    return made
+
+
 class TestIncomplete:
     def test_empty(self, ffmpeg: Ffmpeg, tmp_path: Path) -> None:
         path = tmp_path / "film.mp4"
@@ -162,15 +182,21 @@ class TestIncomplete:
 
     @pytest.mark.parametrize(
         ("muxer", "flags"),
-        [("mp4", ["-movflags", "+faststart"]), ("mp4", []), ("matroska", []), ("avi", []), ("mov", [])],
+        [("mp4", ("-movflags", "+faststart")), ("mp4", ()), ("matroska", ()), ("avi", ()), ("mov", ())],
     )
     @pytest.mark.parametrize("kept", [0.3, 0.7, 0.95])
-    def test_cut_off(self, ffmpeg: Ffmpeg, tmp_path: Path, muxer: str, flags: list[str], kept: float) -> None:
-        args = ["-c:v", "mpeg4", "-c:a", "libmp3lame"] if muxer == "avi" else ["-c", "copy"]
+    def test_cut_off(
+        self,
+        ffmpeg: Ffmpeg,
+        tmp_path: Path,
+        whole_films: Callable[[str, tuple[str, ...]], bytes],
+        muxer: str,
+        flags: tuple[str, ...],
+        kept: float,
+    ) -> None:
         film = tmp_path / "film"
-        ffmpeg.run(["-i", f"file:{SAMPLE}", *args, *flags, "-f", muxer, f"file:{film}"])
-        data = film.read_bytes()
-        film.write_bytes(data[: int(len(data) * kept)])
+        whole = whole_films(muxer, flags)
+        film.write_bytes(whole[: int(len(whole) * kept)])
         assert refusal(ffmpeg, film) == "truncated_file"
 
 

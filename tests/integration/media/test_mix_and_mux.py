@@ -17,7 +17,6 @@ from services.worker.stages.media_engine import measure
 from shared.ffmpeg import Ffmpeg
 from shared.media_probe import demux, probe
 from tests.integration.media.films import (
-    AAC,
     BED_HZ,
     RATE,
     VOICE_HZ,
@@ -30,6 +29,8 @@ from tests.integration.media.films import (
     voice_track,
 )
 
+PRIVATE = "very private"
+
 
 @pytest.fixture(scope="module")
 def film(ffmpeg: Ffmpeg, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -41,6 +42,34 @@ def film(ffmpeg: Ffmpeg, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def dubbed(ffmpeg: Ffmpeg, film: Path, tmp_path_factory: pytest.TempPathFactory) -> Dubbed:
     """That film, dubbed: most tests only look at it."""
     return dub(ffmpeg, tmp_path_factory.mktemp("data"), film)
+
+
+@pytest.fixture(scope="module")
+def awkward(ffmpeg: Ffmpeg, tmp_path_factory: pytest.TempPathFactory) -> Dubbed:
+    """A dub of a Matroska film that says something private, with a name that a shell or ffmpeg could misread."""
+    data = tmp_path_factory.mktemp("awkward") / "it's; $(rm) %03d \n [0:a] 'x'\\:=,"
+    data.mkdir()
+    extra = ["-metadata", f"title={PRIVATE}", "-metadata:s:a:0", f"title={PRIVATE}"]
+    return dub(ffmpeg, data, make_film(ffmpeg, data / "-i concat:.mkv", "matroska", extra=extra))
+
+
+@pytest.fixture(scope="module")
+def quicktime(ffmpeg: Ffmpeg, tmp_path_factory: pytest.TempPathFactory) -> Dubbed:
+    """A dub of a QuickTime film whose sound Matroska cannot carry."""
+    data = tmp_path_factory.mktemp("quicktime")
+    return dub(ffmpeg, data, make_film(ffmpeg, data / "film.mov", "mov", encoding=["-c:a", "pcm_s16be"]))
+
+
+@pytest.fixture(scope="module")
+def rare(ffmpeg: Ffmpeg, tmp_path_factory: pytest.TempPathFactory) -> Dubbed:
+    """A dub of a film with surround sound and a picture of an odd size, in colours that browsers do not play."""
+    data = tmp_path_factory.mktemp("rare")
+    video = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv444p"]
+    encoding = ["-c:a", "ac3", "-b:a", "448k"]
+    film = make_film(
+        ffmpeg, data / "film.mkv", "matroska", size="161x121", layout="5.1(side)", video=video, encoding=encoding
+    )
+    return dub(ffmpeg, data, film)
 
 
 def streams(ffmpeg: Ffmpeg, path: Path) -> list[dict[str, Any]]:
@@ -178,25 +207,24 @@ class TestMux:
         data = path.read_bytes()
         assert data.index(b"moov") < data.index(b"mdat")
 
-    @pytest.mark.parametrize("muxer", ["mp4", "matroska", "mov"])
-    def test_the_picture_is_copied_bit_by_bit(self, ffmpeg: Ffmpeg, tmp_path: Path, muxer: str) -> None:
-        film = make_film(ffmpeg, tmp_path / "film", muxer)
-        dubbed = dub(ffmpeg, tmp_path, film)
-        original = packets(ffmpeg, film)
+    @pytest.mark.parametrize("source", ["dubbed", "awkward", "quicktime"])
+    def test_the_picture_is_copied_bit_by_bit(
+        self, ffmpeg: Ffmpeg, request: pytest.FixtureRequest, source: str
+    ) -> None:
+        """From MP4, Matroska and QuickTime."""
+        dubbed: Dubbed = request.getfixturevalue(source)
+        original = packets(ffmpeg, dubbed.context.source)
         assert len(original) == 150
         assert packets(ffmpeg, dubbed.context.paths.dub_mkv) == original
         assert packets(ffmpeg, dubbed.context.paths.dub_mp4) == original
 
     def test_a_picture_that_browsers_cannot_play_is_encoded_for_the_mp4_only(
-        self, ffmpeg: Ffmpeg, tmp_path: Path
+        self, ffmpeg: Ffmpeg, rare: Dubbed
     ) -> None:
-        video = ["-c:v", "libx264", "-preset", "ultrafast", "-pix_fmt", "yuv444p"]
-        film = make_film(ffmpeg, tmp_path / "film.mkv", "matroska", size="161x121", video=video)
-        dubbed = dub(ffmpeg, tmp_path, film)
-        mp4 = streams(ffmpeg, dubbed.context.paths.dub_mp4)[0]
+        mp4 = streams(ffmpeg, rare.context.paths.dub_mp4)[0]
         assert (mp4["codec_name"], mp4["pix_fmt"], mp4["width"], mp4["height"]) == ("h264", "yuv420p", 160, 120)
-        assert packets(ffmpeg, dubbed.context.paths.dub_mkv) == packets(ffmpeg, film)
-        assert dubbed.facts["mp4_video"] == "encoded"
+        assert packets(ffmpeg, rare.context.paths.dub_mkv) == packets(ffmpeg, rare.context.source)
+        assert rare.facts["mp4_video"] == "encoded"
 
     def test_the_encoded_dub_is_still_at_its_loudness(self, ffmpeg: Ffmpeg, dubbed: Dubbed) -> None:
         for path in (dubbed.context.paths.dub_mkv, dubbed.context.paths.dub_mp4):
@@ -222,15 +250,12 @@ class TestMux:
             onset = 0.005 * next(i for i, heard in enumerate(steps) if heard > max(steps) / 2)
             assert onset - video.start_s == pytest.approx(expected, abs=0.01)
 
-    def test_sound_that_matroska_cannot_carry_is_encoded(self, ffmpeg: Ffmpeg, tmp_path: Path) -> None:
-        film = make_film(ffmpeg, tmp_path / "film.mov", "mov", encoding=["-c:a", "pcm_s16be"])
-        made = streams(ffmpeg, dub(ffmpeg, tmp_path, film).context.paths.dub_mkv)
+    def test_sound_that_matroska_cannot_carry_is_encoded(self, ffmpeg: Ffmpeg, quicktime: Dubbed) -> None:
+        made = streams(ffmpeg, quicktime.context.paths.dub_mkv)
         assert [s["codec_name"] for s in made[1:3]] == ["aac", "aac"]
 
-    def test_surround_stays_surround(self, ffmpeg: Ffmpeg, tmp_path: Path) -> None:
-        encoding = ["-c:a", "ac3", "-b:a", "448k"]
-        film = make_film(ffmpeg, tmp_path / "film.mkv", "matroska", layout="5.1(side)", encoding=encoding)
-        made = streams(ffmpeg, dub(ffmpeg, tmp_path, film).context.paths.dub_mkv)
+    def test_surround_stays_surround(self, ffmpeg: Ffmpeg, rare: Dubbed) -> None:
+        made = streams(ffmpeg, rare.context.paths.dub_mkv)
         assert [(s["codec_name"], s["channel_layout"]) for s in made[1:3]] == [("aac", "5.1"), ("ac3", "5.1(side)")]
 
     def test_transport_streams_and_avi_are_dubbed_too(self, ffmpeg: Ffmpeg, tmp_path: Path) -> None:
@@ -243,12 +268,10 @@ class TestMux:
             assert dubbed.issues == []
             assert streams(ffmpeg, dubbed.context.paths.dub_mp4)[0]["codec_name"] == "h264"
 
-    def test_nothing_of_the_source_s_metadata_gets_through(self, ffmpeg: Ffmpeg, tmp_path: Path) -> None:
-        extra = ["-metadata", "title=very private", "-metadata:s:a:0", "title=very private"]
-        film = make_film(ffmpeg, tmp_path / "film.mkv", "matroska", extra=extra)
-        dubbed = dub(ffmpeg, tmp_path, film)
-        for path in (dubbed.context.paths.dub_mkv, dubbed.context.paths.dub_mp4):
-            assert b"very private" not in path.read_bytes()
+    def test_nothing_of_the_source_s_metadata_gets_through(self, awkward: Dubbed) -> None:
+        assert awkward.context.source.read_bytes().count(PRIVATE.encode()) == 2
+        for path in (awkward.context.paths.dub_mkv, awkward.context.paths.dub_mp4):
+            assert PRIVATE.encode() not in path.read_bytes()
 
     def test_the_same_inputs_give_the_same_bytes(self, dubbed: Dubbed) -> None:
         paths = (dubbed.context.paths.dub_mkv, dubbed.context.paths.dub_mp4)
@@ -264,8 +287,5 @@ class TestMux:
         assert "00:00:01,000 --> " in text
         assert "jovem" in text
 
-    def test_a_name_that_a_shell_or_ffmpeg_could_misread_is_only_a_name(self, ffmpeg: Ffmpeg, tmp_path: Path) -> None:
-        data = tmp_path / "it's; $(rm) %03d \n [0:a] 'x'\\:=,"
-        data.mkdir()
-        film = make_film(ffmpeg, data / "-i concat:.mp4", "mp4", encoding=AAC)
-        assert dub(ffmpeg, data, film).issues == []
+    def test_a_name_that_a_shell_or_ffmpeg_could_misread_is_only_a_name(self, awkward: Dubbed) -> None:
+        assert awkward.issues == []

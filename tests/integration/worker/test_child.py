@@ -22,6 +22,8 @@ from tests.integration.media.films import make_film
 from tests.integration.worker.child_program import CHILD
 from tests.system import eventually
 
+ACK_WAIT_S = 2.0
+
 
 @asynccontextmanager
 async def child(data: Path, **environment: str) -> AsyncIterator[ChildProcess]:
@@ -44,6 +46,15 @@ def of(data: Path, wanted: StageCommand) -> Path:
 async def written(path: Path) -> str:
     """Return the content of a file once it is there."""
     return await asyncio.to_thread(content_of, path)
+
+
+async def begun(made: ChildProcess, path: Path) -> int:
+    """Return the pid of a child whose stage runs; until then its parent looks often, however slowly it starts."""
+    reading = asyncio.create_task(written(path))
+    while not reading.done():
+        made.renew(gate.now())
+        await asyncio.wait({reading}, timeout=0.1)
+    return int(await reading)
 
 
 def content_of(path: Path) -> str:
@@ -142,13 +153,12 @@ async def test_an_engine_that_fails_is_named(tmp_path: Path) -> None:
 async def test_a_child_that_was_stopped_beyond_the_ack_wait_publishes_only_once_its_parent_has_looked(
     tmp_path: Path,
 ) -> None:
-    async with child(tmp_path, DUBLINE_ACK_WAIT_S="5") as made:
+    async with child(tmp_path, DUBLINE_ACK_WAIT_S=f"{ACK_WAIT_S}") as made:
         wanted = work("steady")
         running = asyncio.create_task(made.run(wanted, lambda _: None))
-        pid = int(await written(of(tmp_path, wanted) / "began"))
-        made.renew(gate.now())
+        pid = await begun(made, of(tmp_path, wanted) / "began")
         os.kill(pid, signal.SIGSTOP)
-        await asyncio.sleep(5.5)
+        await asyncio.sleep(ACK_WAIT_S + 0.5)
         (of(tmp_path, wanted) / "finish").touch()
         os.kill(pid, signal.SIGCONT)
         await asyncio.sleep(0.7)
@@ -161,12 +171,11 @@ async def test_a_child_that_was_stopped_beyond_the_ack_wait_publishes_only_once_
 async def test_a_stage_without_progress_points_publishes_nothing_once_its_parent_was_silent_for_too_long(
     tmp_path: Path,
 ) -> None:
-    async with child(tmp_path, DUBLINE_ACK_WAIT_S="5") as made:
-        made.renew(gate.now())
+    async with child(tmp_path, DUBLINE_ACK_WAIT_S=f"{ACK_WAIT_S}") as made:
         wanted = work("busy")
         running = asyncio.create_task(made.run(wanted, lambda _: None))
-        await written(of(tmp_path, wanted) / "began")
-        await asyncio.sleep(5.5)
+        await begun(made, of(tmp_path, wanted) / "began")
+        await asyncio.sleep(ACK_WAIT_S + 0.5)
         (of(tmp_path, wanted) / "finish").touch()
         await asyncio.sleep(0.7)
         assert not (of(tmp_path, wanted) / "artifact").exists()
