@@ -80,10 +80,10 @@ def rows(directory: Path) -> Iterator[Row]:
     settings = Settings(nats_url=environment["DUBLINE_NATS_URL"], data_dir=directory / "library")
     with (directory / "log").open("wb") as log, subprocess.Popen(broker, stderr=log) as nats:
         try:
-            asyncio.run(_prepare(settings))
+            asyncio.run(make_streams(settings))
             with subprocess.Popen(library, env=environment, stderr=log) as service:
                 try:
-                    _wait_until_ready(chosen["library"])
+                    wait_until_ready(chosen["library"])
                     appends, projections = asyncio.run(_measure(settings))
                 finally:
                     service.terminate()
@@ -198,14 +198,16 @@ async def _rebuilt_from_broker(settings: Settings, path: Path) -> float:
     return taken
 
 
-async def _prepare(settings: Settings) -> None:
+async def make_streams(settings: Settings) -> None:
+    """Make what the init identity makes."""
     client = await connect(settings, "init")
     await create_streams(client, settings.ack_wait_s)
     await client.close()
 
 
-def _wait_until_ready(port: int) -> None:
-    deadline = time.monotonic() + 30
+def wait_until_ready(port: int) -> None:
+    """Wait for a library. Raises TimeoutError after a minute."""
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
             if httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=2).is_success:

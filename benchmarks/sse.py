@@ -21,17 +21,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-import httpx
 import uvicorn
 import uvloop
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 
+from benchmarks.projection import make_streams, wait_until_ready
 from benchmarks.rows import Row, percentile
 from services.standalone import ports
 from shared.eventlog.connection import connect
 from shared.eventlog.jetstream import JetStreamEventLog
-from shared.eventlog.streams import create_streams
 from shared.events.names import Stage
 from shared.events.types import StageClaimed, StageClaimedData
 from shared.identity import uuid7
@@ -106,9 +105,9 @@ def _measure_library(directory: Path) -> tuple[int, Heard]:
     with ExitStack() as stack:
         log = stack.enter_context((directory / "sse.log").open("wb"))
         _start(stack, [str(Path(sys.executable).parent / "nats-server"), "-c", str(config)], stderr=log)
-        asyncio.run(_prepare(settings))
+        asyncio.run(make_streams(settings))
         library = _start(stack, [sys.executable, "-m", "services.library"], env=environment, stderr=log, stdout=log)
-        _wait_until_ready(chosen["library"])
+        wait_until_ready(chosen["library"])
         with _listeners(chosen["library"], "/api/events") as listeners:
             before = _cpu_s(library.pid)
             started = time.monotonic()
@@ -166,24 +165,6 @@ def _cpu_s(pid: int) -> float:
     """Return the seconds that a process has computed: its own and the kernel's for it."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-async def _prepare(settings: Settings) -> None:
-    client = await connect(settings, "init")
-    await create_streams(client, settings.ack_wait_s)
-    await client.close()
-
-
-def _wait_until_ready(port: int) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            if httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=2).is_success:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    raise TimeoutError("the library did not become ready")
 
 
 async def _append(settings: Settings) -> tuple[int, dict[int, float]]:

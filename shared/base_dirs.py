@@ -193,14 +193,15 @@ def release(output: Path, job_id: str, base_dir: str) -> None:
 def resolve(output: Path, job_id: str, recorded: Sequence[str], stem: str) -> str | None:
     """Return where a job's directory is: what its pointer says, else the parent of its video, else `<stem>`.
 
-    `recorded` are paths of its outputs, relative to the output root, or absolute ones of whatever machine wrote them:
-    what is not below this root, not there, or another job's, is passed over. None if nothing is left. Raises OSError.
+    `recorded` are paths of its outputs, relative to the output root, or absolute ones of whatever machine wrote them;
+    of those, the ends are looked for below this root. What is not there, or another job's, is passed over. None if
+    nothing is left. Raises OSError.
     """
     videos = sorted((path for path in recorded if path.endswith(_VIDEO)), key=lambda path: path.count("/"))
     for path in (_pointed_at(output, job_id), *map(posixpath.dirname, videos), stem):
-        base_dir = _relative(output, path)
-        if base_dir and not is_reserved(base_dir) and _may_be_of(output, base_dir, job_id):
-            return base_dir
+        for base_dir in _places(output, path):
+            if base_dir and not is_reserved(base_dir) and _may_be_of(output, base_dir, job_id):
+                return base_dir
     return None
 
 
@@ -214,14 +215,17 @@ def _pointed_at(output: Path, job_id: str) -> str:
         raise
 
 
-def _relative(output: Path, path: str) -> str:
-    """Return a path relative to the output root, "" for one that is elsewhere."""
+def _places(output: Path, path: str) -> Iterator[str]:
+    """Yield where a path may be below the output root; of one from elsewhere its ends, the longest first."""
     if not path.startswith("/"):
-        return path
+        yield path
+        return
     for root in (output, output.absolute(), output.resolve()):
         if path.startswith(f"{root}/"):
-            return path.removeprefix(f"{root}/").strip("/")
-    return ""
+            yield path.removeprefix(f"{root}/").strip("/")
+            return
+    parts = path.strip("/").split("/")
+    yield from ("/".join(parts[start:]) for start in range(len(parts)))
 
 
 def _may_be_of(output: Path, base_dir: str, job_id: str) -> bool:

@@ -7,7 +7,6 @@ Lives here: names. Does not live here: file contents (`shared.manifests`), and h
 import hashlib
 import re
 import unicodedata
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +17,6 @@ from shared.events.names import Stage
 STEM_MAX_BYTES = 120
 """Leaves room for suffixes such as `.pt.dub.mkv` inside the 255 bytes of a file name."""
 
-REDACTED = "(redacted)"
-"""What stands in a pointer for the name of a video whose owner wants none kept."""
 
 _UNSAFE = re.compile(r"[^\w\-. ]+", re.UNICODE)
 
@@ -251,16 +248,9 @@ class Layout:
         """Return the job that a base directory belongs to, None if it is nobody's or not there. Raises OSError."""
         return base_dirs.owner_of(self.output, base_dir)
 
-    def resolve_base_dir(self, job_id: str, recorded: Sequence[str], stem: str) -> str | None:
-        """Return where the files of a job are, of which the log may not say it (`shared.base_dirs.resolve`)."""
-        return base_dirs.resolve(self.output, job_id, recorded, stem)
-
-    def write_pointer(self, job_id: str, base_dir: str, video: str, *, redact: bool = False) -> None:
-        """Write the stable pointer `jobs/<job_id>/{target,job_id,video}.txt`. Raises OSError.
-
-        `redact`: nothing tells what the video was called.
-        """
+    def write_pointer(self, job_id: str, base_dir: str, video: str) -> None:
+        """Write the stable pointer `jobs/<job_id>/{target,job_id,video}.txt`. Raises OSError."""
         pointer = self.pointer(job_id)
         write_bytes(pointer / base_dirs.TARGET, f"{self.output / base_dir}\n".encode())
         write_bytes(pointer / "job_id.txt", f"{job_id}\n".encode())
-        write_bytes(pointer / "video.txt", f"{REDACTED if redact else video}\n".encode())
+        write_bytes(pointer / "video.txt", f"{video}\n".encode())

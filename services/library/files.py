@@ -11,11 +11,9 @@ Does not live here: HTTP (`file_headers`, `ranges`, `sending`) and which file is
 import os
 import re
 import stat
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 OWN_DIRECTORIES = frozenset({"_state", "jobs"})
 """At the output root: databases and caches; pointers, which name paths of this machine."""
@@ -76,16 +74,3 @@ def _step(directory: int, name: str, flags: int) -> int:
         return os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     finally:
         os.close(directory)
-
-
-def existing(root: Path, outputs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return those of a job's outputs whose file can be opened now."""
-    found = []
-    for output in outputs:
-        try:
-            file = open_below(root, output["path"])
-        except NotServedError:
-            continue
-        os.close(file.fd)
-        found.append(output)
-    return found

@@ -9,7 +9,7 @@ import pytest
 
 from shared import base_dirs, below
 from shared.identity import uuid7
-from shared.layout import REDACTED, Layout, safe_stem
+from shared.layout import Layout, safe_stem
 
 A, B, C = (f"01890000-0000-7000-8000-{letter * 12}" for letter in "abc")
 
@@ -146,7 +146,7 @@ def test_a_strange_marker_makes_a_directory_somebody_elses(layout: Layout, tmp_p
         (base / ".job").write_text(marker)
     assert not layout.mark_base_dir(A, "film")
     assert layout.claim_base_dir(A, "one", "film") == "film-project/one"
-    assert layout.resolve_base_dir(A, [], "film") is None
+    assert base_dirs.resolve(layout.output, A, [], "film") is None
 
 
 def test_the_marker_is_never_seen_half_written(tmp_path: Path) -> None:
@@ -171,18 +171,18 @@ class TestResolution:
     def test_the_pointer_comes_first(self, layout: Layout) -> None:
         self.make(layout, "shows/film-2", "other", "film")
         layout.write_pointer(A, "shows/film-2", "film.mp4")
-        assert layout.resolve_base_dir(A, ["other/film.dub.mkv"], "film") == "shows/film-2"
+        assert base_dirs.resolve(layout.output, A, ["other/film.dub.mkv"], "film") == "shows/film-2"
 
     def test_else_the_parent_of_its_video(self, layout: Layout) -> None:
         self.make(layout, "other/mobile", "other/subs", "film")
         recorded = ["other/subs/film.srt", "other/mobile/mobile.mp4", "other/film.dub.mkv"]
-        assert layout.resolve_base_dir(A, recorded, "film") == "other"
-        assert layout.resolve_base_dir(A, [f"{layout.output}/other/film.dub.mkv"], "film") == "other"
+        assert base_dirs.resolve(layout.output, A, recorded, "film") == "other"
+        assert base_dirs.resolve(layout.output, A, [f"{layout.output}/other/film.dub.mkv"], "film") == "other"
 
     def test_else_the_stem(self, layout: Layout) -> None:
         self.make(layout, "film")
-        assert layout.resolve_base_dir(A, ["gone/film.dub.mkv"], "film") == "film"
-        assert layout.resolve_base_dir(A, [], "nothing") is None
+        assert base_dirs.resolve(layout.output, A, ["gone/film.dub.mkv"], "film") == "film"
+        assert base_dirs.resolve(layout.output, A, [], "nothing") is None
 
     @pytest.mark.parametrize(
         "target", ["/srv/dub/Output/film-2", "..", "../..", "/", "", "_state", "jobs", "film\0", "x" * 20_000]
@@ -190,26 +190,24 @@ class TestResolution:
     def test_a_pointer_of_another_machine_or_of_nobody_is_passed_over(self, layout: Layout, target: str) -> None:
         self.make(layout, "film")
         self.pointer(layout, target)
-        assert layout.resolve_base_dir(A, ["/srv/dub/Output/film-2/film.dub.mkv"], "film") == "film"
+        assert base_dirs.resolve(layout.output, A, ["/srv/dub/Output/film-2/film.dub.mkv"], "film") == "film"
+
+    def test_of_a_path_from_another_machine_the_end_that_is_here_counts(self, layout: Layout) -> None:
+        self.make(layout, "shows/film-2", "film")
+        self.pointer(layout, "/srv/dub/Output/shows/film-2")
+        assert base_dirs.resolve(layout.output, A, [], "film") == "shows/film-2"
 
     def test_no_link_leads_out(self, layout: Layout, tmp_path: Path) -> None:
         (tmp_path / "elsewhere").mkdir()
         self.make(layout, "shows")
         (layout.output / "shows" / "film").symlink_to(tmp_path / "elsewhere")
         self.pointer(layout, layout.output / "shows" / "film")
-        assert layout.resolve_base_dir(A, [], "film") is None
+        assert base_dirs.resolve(layout.output, A, [], "film") is None
 
     def test_b1_the_directory_of_another_job_is_passed_over(self, layout: Layout) -> None:
         layout.claim_base_dir(B, "film")
-        assert layout.resolve_base_dir(A, ["film/film.dub.mkv"], "film") is None
-        assert layout.resolve_base_dir(B, [], "film") == "film"
-
-
-def test_the_pointer_tells_no_name_where_privacy_is_wanted(layout: Layout) -> None:
-    layout.write_pointer(A, "film", "secret.mp4", redact=True)
-    assert {path.name: path.read_text().strip() for path in layout.pointer(A).iterdir()} == {
-        "target.txt": str(layout.output / "film"), "job_id.txt": A, "video.txt": REDACTED,
-    }  # fmt: skip
+        assert base_dirs.resolve(layout.output, A, ["film/film.dub.mkv"], "film") is None
+        assert base_dirs.resolve(layout.output, B, [], "film") == "film"
 
 
 def test_the_files_that_other_tools_look_for(layout: Layout) -> None:

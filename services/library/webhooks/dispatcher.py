@@ -7,7 +7,6 @@ Does not live here: the parts - what an event is to whom (`matching`), the queue
 
 import asyncio
 import functools
-import hashlib
 import sqlite3
 import time
 from collections import Counter, deque
@@ -20,6 +19,7 @@ from typing import Any, ParamSpec, TypeVar
 import structlog
 
 from services.library.committed import Committed
+from services.library.projection import digest
 from services.library.webhooks import signing
 from services.library.webhooks.changes import Change
 from services.library.webhooks.deliveries import DeliveryStore, Due, Health, Position, database, open_deliveries
@@ -62,11 +62,6 @@ class Counts:
     delivered: int
     failed: int
     pending: int
-
-
-def digest(recorded: Recorded) -> str:
-    """Return what tells this stored event from any other."""
-    return hashlib.sha256(recorded.raw).hexdigest()[:32]
 
 
 async def _is_of_log(log_: EventLog, known: Position) -> bool:

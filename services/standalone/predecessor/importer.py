@@ -8,6 +8,7 @@ Does not live here: what a record means (`records`), reading rows (`unpickle`), 
 import asyncio
 import hashlib
 import os
+import posixpath
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from typing import Any
 
 from services.standalone.predecessor.records import OldJob, SkippedError, old_job, old_preset, old_project
 from services.standalone.predecessor.unpickle import RefusedRowError, read_row
+from shared import base_dirs
 from shared.artifacts import Artifact
 from shared.eventlog.port import ConflictError, EventLog, Expect
 from shared.events.library import PresetSaved, ProjectSaved
@@ -157,40 +159,18 @@ async def _append(events: EventLog | None, event: Event, scope: str) -> bool:
     return True
 
 
-def _base_dir(job: OldJob, origin: Origin) -> Path | None:
-    """Return the job's directory in the old output: its pointer, else its output's parent, else the stem's."""
-    pointer = origin.output / "jobs" / job.id / "target.txt"
-    try:
-        named = [Path(pointer.read_text().strip())]
-    except (OSError, UnicodeDecodeError):
-        named = []
-    named += [Path(path).parent for path in job.recorded]
-    named.append(origin.output / job.project_subdir / job.data.submitted.stem)
-    root = origin.output.resolve()
-    for candidate in named:
-        for place in (candidate, *_moved(candidate, root)):
-            if place.is_dir() and root in place.resolve().parents:
-                return place.resolve()
-    return None
-
-
-def _moved(path: Path, root: Path) -> Iterator[Path]:
-    """Yield where a path of a former place of the output folder may be now: its ends, below the folder's place."""
-    for start in range(1, len(path.parts)):
-        yield root.joinpath(*path.parts[start:])
-
-
 def _outputs(job: OldJob, origin: Origin) -> tuple[Path, list[Path]]:
     """Return a job's old directory and its finished files, with the segments of its streams: regular files only."""
-    base = _base_dir(job, origin)
-    if base is None:
-        return origin.output, []
     root = origin.output.resolve()
-    found = discover_outputs(root, base.relative_to(root).as_posix(), ())
+    named = posixpath.join(job.project_subdir, job.data.submitted.stem)
+    base_dir = base_dirs.resolve(root, job.id, job.recorded, named)
+    if base_dir is None:
+        return root, []
+    found = discover_outputs(root, base_dir, ())
     paths = {root / file.path for file in found.files}
     for playlist in [path for path in paths if path.suffix == ".m3u8"]:
         paths |= {path for path in playlist.parent.iterdir() if path.suffix in HLS_SUFFIXES}
-    return base, sorted(path for path in paths if path.is_file() and not path.is_symlink())
+    return root / base_dir, sorted(path for path in paths if path.is_file() and not path.is_symlink())
 
 
 def _bring_files(job: OldJob, old_base: Path, outputs: list[Path], layout: Layout) -> tuple[str, list[Artifact]]:
