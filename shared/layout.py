@@ -190,6 +190,26 @@ class Layout:
         return self.state / "deletions"
 
     @property
+    def auth_db(self) -> Path:
+        """Accounts and credentials: ingest's, and no projection of the log."""
+        return self.state / "auth.db"
+
+    @property
+    def auth_key(self) -> Path:
+        """What auth.db's sealed and derived secrets hang on; kept apart from it."""
+        return self.secrets / "auth-key"
+
+    @property
+    def artifacts_key(self) -> Path:
+        """The key of encryption at rest, where ARTIFACTS_KEY_FILE names no other."""
+        return self.secrets / "artifacts-key"
+
+    @property
+    def local_key(self) -> Path:
+        """This machine's own key (`shared.access.local_key`)."""
+        return self.secrets / "local-key"
+
+    @property
     def jobs_db(self) -> Path:
         return self.state / "jobs.db"
 

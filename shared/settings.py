@@ -6,11 +6,13 @@ Lives here: every variable that more than one service reads, with its default an
 from functools import cached_property
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.access.credentials import PLAIN_SESSION_COOKIE, SESSION_COOKIE
 from shared.layout import Layout
 
 
@@ -46,6 +48,26 @@ class Settings(BaseSettings):
     allowed_hosts: str = ""
     """Host names besides loopback ones that requests may name, separated by commas."""
 
+    ingest_url: str = "http://127.0.0.1:8011"
+    """Where a service asks whose a credential is while the broker is away."""
+    local_key_path: Path | None = Field(None, validation_alias="DUBLINE_LOCAL_KEY_FILE")
+    """This machine's own key (`shared.access.local_key`); not set: `secrets/local-key` in the data directory."""
+    gateway_token: str = ""
+    """A word that the gateway shows: it is believed what it says of a client, and files are handed off to it."""
+    cookie_secure: bool = Field(default=True, validation_alias="COOKIE_SECURE")
+    """False lets sessions travel over plain HTTP beyond this machine. Browsers treat loopback as secure anyway."""
+    public_base_url: str = Field("", validation_alias="PUBLIC_BASE_URL")
+    """How people reach this installation; its host name is served besides loopback ones."""
+    remote_access_mode: Literal["off", "tailscale", "cloudflare"] = Field("off", validation_alias="REMOTE_ACCESS_MODE")
+    allowed_subnets: Annotated[str, AfterValidator(_networks)] = Field("", validation_alias="ALLOWED_SUBNETS")
+    """Networks of clients that may come in; empty: those of the access mode (docs/security.md)."""
+    trusted_proxy_subnets: Annotated[str, AfterValidator(_networks)] = Field(
+        "", validation_alias="TRUSTED_PROXY_SUBNETS"
+    )
+    """Proxies before the gateway whose X-Forwarded-For is believed."""
+    cloudflare_access_team_domain: str = Field("", validation_alias="CLOUDFLARE_ACCESS_TEAM_DOMAIN")
+    cloudflare_access_aud: str = Field("", validation_alias="CLOUDFLARE_ACCESS_AUD")
+
     log_level: str = Field("INFO", validation_alias="LOG_LEVEL")
     ack_wait_s: float = 15.0
     """A worker that is silent for so long loses its command to another one."""
@@ -67,7 +89,18 @@ class Settings(BaseSettings):
     @property
     def allowed_host_names(self) -> tuple[str, ...]:
         """`allowed_hosts`, split."""
-        return tuple(name.strip() for name in self.allowed_hosts.split(",") if name.strip())
+        names = [*self.allowed_hosts.split(","), urlsplit(self.public_base_url).hostname or ""]
+        return tuple(name.strip() for name in names if name.strip())
+
+    @property
+    def local_key_file(self) -> Path:
+        """Where this machine's own key lies."""
+        return self.local_key_path or self.layout.local_key
+
+    @property
+    def session_cookie(self) -> str:
+        """The name of the browser's session cookie."""
+        return SESSION_COOKIE if self.cookie_secure else PLAIN_SESSION_COOKIE
 
     def nats_password(self) -> str | None:
         """Return the broker password of this service, or None where the broker has no accounts (tests)."""

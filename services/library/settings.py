@@ -20,8 +20,6 @@ class LibrarySettings(Settings):
 
     files_handoff: Literal["off", "caddy"] = "off"
     """Who sends files that are asked for through the gateway: the library, or the gateway by the library's leave."""
-    gateway_token: str = ""
-    """What the gateway shows so that files are handed off to it; the same word in its own environment."""
 
     @property
     def handoff_token(self) -> str:

@@ -6,13 +6,13 @@ Does not live here: what each user may do; that is `nats.conf` itself.
 `python -m services.standalone.broker_config` writes everything below DUBLINE_DATA_DIR for a broker in a container.
 """
 
-import os
 import secrets
 from pathlib import Path
 
 from services.standalone.deployment import deploy_dir
-from shared.artifacts import write_bytes
+from shared.access.local_key import ensure_local_key
 from shared.layout import Layout
+from shared.secret_files import ensure_secret, write_private
 from shared.settings import Settings
 from shared.webhooks import ensure_key
 
@@ -39,7 +39,8 @@ def config_file(layout: Layout) -> Path:
 def ensure_passwords(layout: Layout) -> dict[str, str]:
     """Return every user's password, making those that do not exist yet (files 0600, directory 0700). Raises OSError.
 
-    The key of the webhooks' secrets is made as well: no service may write here where each runs in a container.
+    The keys of the webhooks' secrets, of this machine and of the accounts are made as well: no service may write here
+    where each runs in a container.
     """
     layout.secrets.mkdir(parents=True, exist_ok=True)
     layout.secrets.chmod(0o700)
@@ -47,9 +48,11 @@ def ensure_passwords(layout: Layout) -> dict[str, str]:
     for user in USERS:
         path = password_file(layout, user)
         if not path.exists():
-            _write_private(path, secrets.token_urlsafe(PASSWORD_BYTES) + "\n")
+            write_private(path, secrets.token_urlsafe(PASSWORD_BYTES) + "\n")
         passwords[user] = path.read_text().strip()
     ensure_key(layout)
+    ensure_local_key(layout.local_key)
+    ensure_secret(layout.auth_key)
     return passwords
 
 
@@ -62,8 +65,8 @@ def write_config(layout: Layout, *, listen: str, monitor: str, store: Path) -> P
     values |= {f"PASSWORD_{user.upper()}": password for user, password in ensure_passwords(layout).items()}
     target = config_file(layout)
     target.parent.mkdir(mode=0o700, exist_ok=True)
-    _write_private(target.parent / "settings.conf", "".join(f"{k}: {_quoted(v)}\n" for k, v in values.items()))
-    _write_private(target, (deploy_dir() / "nats" / "nats.conf").read_text())
+    write_private(target.parent / "settings.conf", "".join(f"{k}: {_quoted(v)}\n" for k, v in values.items()))
+    write_private(target, (deploy_dir() / "nats" / "nats.conf").read_text())
     return target
 
 
@@ -72,15 +75,6 @@ def _quoted(value: str) -> str:
         raise ValueError(f"a path of the broker must not contain control characters: {value!r}")
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner reads; never, not even for a moment, with wider permissions."""
-    before = os.umask(0o077)
-    try:
-        write_bytes(path, text.encode())
-    finally:
-        os.umask(before)
 
 
 def main() -> None:

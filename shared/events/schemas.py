@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from shared import manifests
 from shared.commands import StageCommand
+from shared.events.access import AuditRecorded, UploadEvent, UserSettingsSaved
 from shared.events.envelope import SCHEMA_BASE
 from shared.events.library import CurationEvent, PresetEvent, ProjectEvent, WebhookEvent
 from shared.events.subjects import EVENT_STREAM
@@ -66,6 +67,9 @@ def asyncapi() -> Json:
         "project": ("dub.evt.project.{projectId}", ProjectEvent.__args__),
         "preset": ("dub.evt.preset.{presetId}", PresetEvent.__args__),
         "webhook": ("dub.evt.webhook.{webhookId}", WebhookEvent.__args__),
+        "upload": ("dub.evt.upload.{uploadId}", UploadEvent.__args__),
+        "settings": ("dub.evt.settings.{userId}", (UserSettingsSaved,)),
+        "audit": ("dub.evt.audit.{actor}", (AuditRecorded,)),
     }
     return {
         "asyncapi": "3.0.0",

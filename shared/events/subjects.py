@@ -3,6 +3,9 @@
 Lives here: names. Does not live here: stream configuration (`shared.eventlog.streams`).
 """
 
+from collections.abc import Callable
+
+from shared.events.access import AuditRecorded, UploadCompleted, UploadCreated, UploadRemoved, UserSettingsSaved
 from shared.events.library import (
     JobArchived,
     JobDeleted,
@@ -51,6 +54,12 @@ PREWARM_WORKERS = "dub.ctl.workers.prewarm"
 
 SCHEDULER_ADMIT = "dub.ctl.scheduler.admit"
 """Request/reply: the active scheduler answers `runtime_state.AdmitRequest` with `AdmitAnswer`."""
+
+
+AUTH_RESOLVE = "dub.ctl.auth.resolve"
+"""Request/reply: ingest answers `shared.access.resolution.ResolveRequest` with `ResolveAnswer`."""
+AUTH_REVOKED = "dub.ctl.auth.revoked"
+"""Core NATS, not stored: `shared.access.resolution.Revoked`, told by ingest to whoever resolves credentials."""
 
 
 def scheduler_ping(holder: str) -> str:
@@ -112,6 +121,23 @@ def webhook_subject(webhook_id: str) -> str:
     return f"dub.evt.webhook.{webhook_id}"
 
 
+ALL_AUDIT = "dub.evt.audit.*"
+ALL_UPLOADS = "dub.evt.upload.*"
+
+
+def audit_subject(actor: str) -> str:
+    """What one user, `local` or `anonymous` did."""
+    return f"dub.evt.audit.{actor}"
+
+
+def upload_subject(upload_id: str) -> str:
+    return f"dub.evt.upload.{upload_id}"
+
+
+def user_settings_subject(user: str) -> str:
+    return f"dub.evt.settings.{user}"
+
+
 def event_subject(event: Event) -> str:
     """The subject that this event is stored under."""
     match event:
@@ -121,20 +147,29 @@ def event_subject(event: Event) -> str:
             return policy_subject(event.subject)
         case JobTagged() | JobArchived() | JobUnarchived() | JobVisibilityChanged() | JobDeleted():
             return library_subject(event.subject)
-        case ProjectSaved() | ProjectDeleted():
-            return project_subject(event.subject)
-        case PresetSaved() | PresetDeleted():
-            return preset_subject(event.subject)
-        case WebhookSaved() | WebhookDeleted() | WebhookSendRequested():
-            return webhook_subject(event.subject)
-        case SchedulerTookOver() | SlotGranted():
-            return SCHEDULER_GRANTS
-        case LimitsChanged():
-            return RUNTIME_LIMITS
-        case PrewarmRequested() | PrewarmProgressed():
-            return RUNTIME_MODELS
-        case _:
-            return lifecycle_subject(event.subject)
+    own = _OF_NO_JOB.get(type(event))
+    return own(event.subject) if own else lifecycle_subject(event.subject)
+
+
+_OF_NO_JOB: dict[type[Event], Callable[[str], str]] = {
+    ProjectSaved: project_subject,
+    ProjectDeleted: project_subject,
+    PresetSaved: preset_subject,
+    PresetDeleted: preset_subject,
+    WebhookSaved: webhook_subject,
+    WebhookDeleted: webhook_subject,
+    WebhookSendRequested: webhook_subject,
+    AuditRecorded: audit_subject,
+    UploadCreated: upload_subject,
+    UploadCompleted: upload_subject,
+    UploadRemoved: upload_subject,
+    UserSettingsSaved: user_settings_subject,
+    SchedulerTookOver: lambda _subject: SCHEDULER_GRANTS,
+    SlotGranted: lambda _subject: SCHEDULER_GRANTS,
+    LimitsChanged: lambda _subject: RUNTIME_LIMITS,
+    PrewarmRequested: lambda _subject: RUNTIME_MODELS,
+    PrewarmProgressed: lambda _subject: RUNTIME_MODELS,
+}
 
 
 def command_subject(pool: Pool, job_id: str, stage: Stage, part: int = 0) -> str:

@@ -9,6 +9,14 @@ from typing import Annotated, Literal
 from pydantic import Field, TypeAdapter
 
 from shared.artifacts import Artifact
+from shared.events.access import (
+    AccessEvent,
+    AuditRecorded,
+    UploadCompleted,
+    UploadCreated,
+    UploadRemoved,
+    UserSettingsSaved,
+)
 from shared.events.envelope import Data, Envelope, Timestamp
 from shared.events.library import (
     CurationEvent,
@@ -70,6 +78,8 @@ class SourceMedia(Data):
     duration_s: float
     video: VideoTrack
     audio: AudioTrack
+    sealed: str | None = None
+    """The upload whose key it is encrypted with at rest; `sha256` and `size` are of the plain bytes."""
 
 
 Value = str | int | float | bool
@@ -134,6 +144,8 @@ class JobSubmittedData(Data):
     preset_id: str | None = None
     tags: list[str] = Field(default_factory=list)
     visibility: Visibility = "private"
+    upload_id: str | None = None
+    """The upload that its source was, where that was an upload of its own."""
 
 
 class JobSubmitted(Envelope):
@@ -368,7 +380,7 @@ LifecycleEvent = (
 PolicyEvent = JobDegraded | JobRestored | JobDelayed | JobReprioritized
 JobEvent = LifecycleEvent | PolicyEvent | CurationEvent
 StageEvent = StageClaimed | StageCompleted | StageFailed | StageReleased
-Event = JobEvent | StageEvent | SchedulerEvent | RuntimeEvent | SettingsEvent
+Event = JobEvent | StageEvent | SchedulerEvent | RuntimeEvent | SettingsEvent | AccessEvent
 AnyEvent = Annotated[Event, Field(discriminator="type")]
 EVENT_TYPES: tuple[type[Envelope], ...] = (
     JobSubmitted, JobImported, JobStarted, JobCompleted, JobFailed, JobPauseRequested, JobPaused, JobResumed,
@@ -378,6 +390,7 @@ EVENT_TYPES: tuple[type[Envelope], ...] = (
     ProjectSaved, ProjectDeleted, PresetSaved, PresetDeleted, WebhookSaved, WebhookDeleted,
     WebhookSendRequested,
     SchedulerTookOver, SlotGranted, LimitsChanged, PrewarmRequested, PrewarmProgressed,
+    AuditRecorded, UploadCreated, UploadCompleted, UploadRemoved, UserSettingsSaved,
 )  # fmt: skip
 
 _ADAPTER: TypeAdapter[Event] = TypeAdapter(AnyEvent)

@@ -8,6 +8,7 @@ job as it was, so that any log folds. Which events get into the log is decided b
 
 from typing import Any
 
+from shared.events.access import AccessEvent
 from shared.events.library import (
     CurationEvent,
     JobArchived,
@@ -91,7 +92,7 @@ def applies(job: Job, event: JobEvent) -> bool:
 
 def evolve(job: Job | None, seq: int, event: Event) -> Job | None:
     """Return the job after this event; the same job if the event is a duplicate, another's, or does not apply."""
-    if isinstance(event, SchedulerEvent | RuntimeEvent | SettingsEvent):
+    if isinstance(event, SchedulerEvent | RuntimeEvent | SettingsEvent | AccessEvent):
         return job
     if job is None:
         return _first(seq, event)
