@@ -12,7 +12,7 @@ export PIP_NO_INPUT := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 .DEFAULT_GOAL := help
-.PHONY: help setup models demo up test chaos coqui lint bench doctor schemas lock clean
+.PHONY: help setup models demo up test chaos coqui lint audit bench doctor schemas lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -34,7 +34,7 @@ up: models ## run the whole system on http://127.0.0.1:8000 until Ctrl-C
 
 test: models ## run every test
 	@VENV="$(VENV)" sh scripts/test-tools
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest --numprocesses=2 --no-loadscope-reorder $(PYTEST_ARGS)
 
 chaos: models ## shoot at real processes for 7 minutes: 200 faults, then proof (docs/chaos.md)
 	@CHAOS_SECONDS="$${CHAOS_SECONDS:-420}" CHAOS_FAULTS="$${CHAOS_FAULTS:-200}" \
@@ -50,6 +50,10 @@ lint: setup ## check format, style, types, imports and the house rules
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python scripts/check_tree.py
+
+audit: setup ## compare the locked packages with known weaknesses; needs the network (docs/security.md)
+	@$(BIN)/pip-audit --strict --disable-pip --require-hashes -r requirements-runtime.lock \
+	  $$(sed -n 's/^[A-Z][A-Z0-9-]*$$/--ignore-vuln &/p' deploy/audit-ignore.txt)
 
 bench: models ## measure, print a table, write build/bench.json
 	@$(BIN)/python -m benchmarks

@@ -16,9 +16,12 @@ from benchmarks import (
     projection,
     responsiveness,
     scheduler_start,
+    sealing,
     sse,
+    upload,
 )
 from benchmarks.rows import Row, show, write
+from benchmarks.signed_in import local_key
 from shared.telemetry import configure_logging
 
 BENCHMARKS: dict[str, Callable[[Path], Iterator[Row]]] = {
@@ -26,6 +29,7 @@ BENCHMARKS: dict[str, Callable[[Path], Iterator[Row]]] = {
     "library_store": library_store.rows,
     "library_http": library_http.rows,
     "files": files.rows,
+    "sealing": sealing.rows,
     "sse": sse.rows,
     "orchestration": orchestration.rows,
     "decision": decision.rows,
@@ -33,6 +37,7 @@ BENCHMARKS: dict[str, Callable[[Path], Iterator[Row]]] = {
     "responsiveness": responsiveness.rows,
     "demo_job": demo_job.rows,
     "eta": eta.rows,
+    "upload": upload.rows,
 }
 OUTPUT = Path("build") / "bench.json"
 
@@ -40,6 +45,7 @@ OUTPUT = Path("build") / "bench.json"
 def main(names: list[str]) -> None:
     """Run the named benchmarks, or all of them. Raises KeyError for a name that there is not."""
     configure_logging("bench", "ERROR")
+    local_key()  # before anything is started
     measured = []
     for name in names or BENCHMARKS:
         with tempfile.TemporaryDirectory(prefix="dubline-bench-") as directory:

@@ -16,6 +16,7 @@ import httpx
 
 from benchmarks.debian import NoPackageError, program
 from benchmarks.rows import Row
+from benchmarks.signed_in import headers
 from benchmarks.stack import Stack
 from services.standalone import ports
 from services.standalone.binaries import GATEWAY, require
@@ -183,7 +184,7 @@ def _write_film(path: Path) -> None:
 def _check(url: str) -> None:
     """Wait for a server, and see that it sends the range that is asked for. Raises RuntimeError, httpx errors."""
     transport = httpx.HTTPTransport(retries=8)
-    with httpx.Client(transport=transport, trust_env=False, timeout=30) as client:
+    with httpx.Client(transport=transport, headers=headers(), trust_env=False, timeout=30) as client:
         answer = client.get(url, headers={"Range": f"bytes=5-{RANGE + 4}"})
     if answer.status_code != 206 or len(answer.content) != RANGE:
         raise RuntimeError(f"{url} answers {answer.status_code} with {len(answer.content)} bytes")

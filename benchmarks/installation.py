@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 
+from benchmarks.signed_in import headers
 from services.standalone import system
 from shared.layout import Layout
 from shared.settings import Settings
@@ -39,7 +40,9 @@ class Installation:
         """Submit a video, English to Portuguese, and return the job's id. Raises httpx.HTTPError."""
         with video.open("rb") as file:
             form = {"tgt_lang": "pt", "src_lang": "en"}
-            answer = httpx.post(f"{self.url}/api/jobs", data=form, files={"file": (video.name, file)}, timeout=60)
+            answer = httpx.post(
+                f"{self.url}/api/jobs", data=form, files={"file": (video.name, file)}, headers=headers(), timeout=60
+            )
         answer.raise_for_status()
         return str(answer.json()["id"])
 
@@ -47,7 +50,7 @@ class Installation:
         """Return the finished job. Raises TimeoutError, RuntimeError if it is not DONE."""
         deadline = time.monotonic() + JOB_TIMEOUT_S
         while time.monotonic() < deadline:
-            job: dict[str, Any] = httpx.get(f"{self.url}/api/jobs/{job_id}", timeout=10).json()
+            job: dict[str, Any] = httpx.get(f"{self.url}/api/jobs/{job_id}", headers=headers(), timeout=10).json()
             if job["state"] == "DONE":
                 return job
             if job["state"] in TERMINAL:

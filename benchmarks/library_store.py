@@ -1,7 +1,8 @@
 """Lists of 10,000 to 1,000,000 jobs: jobs.db itself, without HTTP.
 
 Lives here: the measurement. Every figure is a ratio: to 50 raw primary-key gets of the rows that page 1 shows, in the
-same file and run, and to what a plain SqliteDict has to do for the same page: load all, filter, sort.
+same file and run, and to what a plain SqliteDict has to do for the same page: load all, filter, sort. A list of
+everything is an administrator's; a reader's is merged from their own and the shared jobs.
 Does not live here: the jobs (`synthetic_jobs`). BENCH_JOBS sets the sizes, such as "10000,100000".
 """
 
@@ -19,7 +20,7 @@ from pathlib import Path
 from sqlitedict import SqliteDict
 
 from benchmarks.rows import Row, percentile
-from benchmarks.synthetic_jobs import COMMON_TEXT, RARE_TEXT, fill
+from benchmarks.synthetic_jobs import COMMON_TEXT, OWNERS, RARE_TEXT, fill
 from services.library.jobstore.filters import JobFilter, PageQuery
 from services.library.jobstore.plans import plan_page
 from services.library.jobstore.queries import read_page
@@ -41,7 +42,11 @@ PAGE_GOAL = "<= 1.5"
 TOTAL_GOAL = "<= 3"
 GROWTH_GOAL = "<= 1.5"
 
-HOT = ("page 1", "keyset page, deep", "state+project+tag page")
+HOT = (
+    "page 1", "keyset page, deep", "state+project+tag page", "reader's page 1", "reader's keyset page, deep",
+    "reader's own page 1",
+)  # fmt: skip
+READER = OWNERS[0]
 
 Seconds = list[float]
 Work = Callable[[], object]
@@ -78,6 +83,7 @@ def _measure(path: Path, size: int) -> Iterator[Row]:
         shapes = _shapes(connection)
         exact = shapes["state+project+tag page"].filter
         totals = {"none": JobFilter(), "state": JobFilter("DONE"), "state+project+tag": exact}
+        totals["reader's"] = JobFilter(reader=READER)
         keys = [key for key, _ in read_page(connection, shapes["page 1"]).rows]
         work: dict[str, Work] = {"gets": partial(_gets, connection, keys)}
         work |= {name: partial(read_page, connection, query) for name, query in shapes.items()}
@@ -110,6 +116,12 @@ def _shapes(connection: sqlite3.Connection) -> dict[str, PageQuery]:
         "state page": PageQuery(LIMIT, filter=JobFilter("DONE")),
         "offset page, n/2": PageQuery(LIMIT, offset=size * 9 // 20),
         "offset page, last": PageQuery(LIMIT, offset=size * 9 // 10 - size // 100),
+        "reader's page 1": PageQuery(LIMIT, filter=JobFilter(reader=READER)),
+        "reader's keyset page, deep": PageQuery(LIMIT, before=deep, filter=JobFilter(reader=READER)),
+        "reader's own page 1": PageQuery(LIMIT, filter=JobFilter(reader=READER, owner=READER)),
+        "reader's state page": PageQuery(LIMIT, filter=JobFilter("DONE", reader=READER)),
+        "reader's offset page, n/2": PageQuery(LIMIT, offset=size // 25, filter=JobFilter(reader=READER)),
+        "reader's q common": PageQuery(LIMIT, filter=JobFilter(text=COMMON_TEXT, reader=READER)),
         "q common": PageQuery(LIMIT, filter=JobFilter(text=COMMON_TEXT)),
         "q rare": PageQuery(LIMIT, filter=JobFilter(text=RARE_TEXT)),
     }

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import uvloop
 
 from benchmarks.rows import percentile
+from benchmarks.signed_in import local_key
 
 WARM_UP_S = 0.5
 _CHUNKED = -1
@@ -81,7 +82,9 @@ async def generate(url: str, clients: int, seconds: float) -> tuple[int, list[fl
     """Return the number of answers, and how long each took. Raises RuntimeError on any answer but 200."""
     parts = urlsplit(url)
     target = parts.path + ("?" + parts.query if parts.query else "")
-    request = f"GET {target} HTTP/1.1\r\nHost: {parts.netloc}\r\nAccept: */*\r\n\r\n".encode()
+    request = (
+        f"GET {target} HTTP/1.1\r\nHost: {parts.netloc}\r\nAccept: */*\r\nX-Api-Key: {local_key()}\r\n\r\n".encode()
+    )
     loop, host, port = asyncio.get_running_loop(), parts.hostname or "", parts.port or 80
     made = [await loop.create_connection(lambda: Client(request), host, port) for _ in range(clients)]
     await asyncio.sleep(seconds)
@@ -98,7 +101,7 @@ async def generate(url: str, clients: int, seconds: float) -> tuple[int, list[fl
 def measure(url: str, clients: int, seconds: float) -> Load:
     """Load a URL from another process, after a short warm-up. Raises RuntimeError, subprocess.CalledProcessError."""
     if wrk := shutil.which("wrk"):
-        command = [wrk, f"-c{clients}", "-t1"]
+        command = [wrk, f"-c{clients}", "-t1", "-H", f"X-Api-Key: {local_key()}"]
         subprocess.run([*command, "-d1s", url], check=True, capture_output=True)
         told = subprocess.run([*command, f"-d{seconds:.0f}s", url], check=True, capture_output=True, text=True).stdout
         rate = _WRK_RATE.search(told)

@@ -24,7 +24,8 @@ from shared.capabilities import Capabilities
 from shared.commands import StageCommand
 from shared.eventlog.connection import connect
 from shared.eventlog.jetstream import JetStreamCommandQueue, JetStreamEventLog
-from shared.events.types import Timings, Value
+from shared.events.envelope import Value
+from shared.events.types import Timings
 from shared.telemetry import configure_logging
 
 HOLD = "hold"

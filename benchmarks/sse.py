@@ -28,6 +28,7 @@ from fastapi.responses import StreamingResponse
 
 from benchmarks.projection import make_streams, wait_until_ready
 from benchmarks.rows import Row, percentile
+from benchmarks.signed_in import local_key
 from services.standalone import ports
 from shared.eventlog.connection import connect
 from shared.eventlog.jetstream import JetStreamEventLog
@@ -215,7 +216,7 @@ class Client(asyncio.Protocol):
 async def _listen(port: int, path: str) -> list[tuple[int, float]]:
     loop = asyncio.get_running_loop()
     arrivals: list[tuple[int, float]] = []
-    request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
+    request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nX-Api-Key: {local_key()}\r\n\r\n".encode()
     for _ in range(0, CLIENTS, CONNECT_AT_ONCE):
         connecting = [
             loop.create_connection(lambda: Client(request, arrivals), "127.0.0.1", port) for _ in range(CONNECT_AT_ONCE)

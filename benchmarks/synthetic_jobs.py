@@ -1,7 +1,7 @@
 """Jobs that never ran, for benchmarks of the library: rows as the library writes them, any number, always the same.
 
-Lives here: how they are distributed (500 projects by a power law, 0-3 of 12 tags, 10 % archived, 70 % done), and
-filling a store with them. Does not live here: any measurement.
+Lives here: how they are distributed (500 projects by a power law, 0-3 of 12 tags, 10 % archived, 70 % done, 20 owners,
+5 % shared), and filling a store with them. Does not live here: any measurement.
 """
 
 import random
@@ -19,6 +19,8 @@ PROJECTS = [f"Series {number:03d}" for number in range(500)]
 TAGS = ["news", "sports", "kids", "draft", "4k", "legal", "music", "archive", "client", "urgent", "demo", "travel"]
 STATES = ["DONE"] * 70 + ["FAILED"] * 10 + ["CANCELED"] * 8 + ["QUEUED"] * 8 + ["RUNNING"] * 3 + ["PAUSED"]
 MODES = ["high", "medium", "medium", "low"]
+OWNERS = [f"u_{number:016x}" for number in range(20)]
+SHARED = 0.05
 WORDS = ["harbour", "mountain", "kitchen", "orchard", "railway", "lantern", "winter", "bridge", "garden", "island"]
 COMMON_TEXT = WORDS[0]
 RARE_TEXT = "zeppelin"
@@ -110,7 +112,7 @@ def job_id(number: int) -> str:
 
 def jobs(count: int) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield ids and rows, the oldest first. The rows share their unchanging parts."""
-    chance = random.Random(SEED)
+    chance, whose = random.Random(SEED), random.Random(SEED + 1)
     template = _template()
     weights = list(accumulate((rank + 1) ** -_POWER for rank in range(len(PROJECTS))))
     rare = set(range(count // (2 * RARE_JOBS), count, max(1, count // RARE_JOBS)))
@@ -127,6 +129,8 @@ def jobs(count: int) -> Iterator[tuple[str, dict[str, Any]]]:
             | {
                 "id": key,
                 "seq": 7 * number + 1,
+                "owner_id": whose.choice(OWNERS),
+                "visibility": "shared" if whose.random() < SHARED else "private",
                 "title": title,
                 "stem": title,
                 "base_dir": f"{project}/{title}",

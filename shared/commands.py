@@ -6,8 +6,9 @@ Lives here: the message. It carries all that a worker needs, so that a claim cos
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.artifacts import Artifact
+from shared.events.envelope import Value
 from shared.events.names import Mode, Pool, Stage
-from shared.events.types import JobSubmittedData, Value
+from shared.events.types import JobSubmittedData
 
 
 class StageCommand(BaseModel):

@@ -1,10 +1,9 @@
 """Running ffmpeg and ffprobe: the only place that starts either.
 
-Lives here: confinement, time-outs, pipes, progress. Does not live here: finding the binaries
-(`shared.ffmpeg_binaries`), what a file may be (`shared.media_inputs`, `shared.media_check`) and what is done with it
-(the worker's stages). Argument lists are
-composed with ffmpeg-python (`ffmpeg.output(...).get_args()`); files are named `file:<path>` and reach the child only as
-open descriptors.
+Lives here: time-outs, pipes, progress. Does not live here: finding the binaries (`shared.ffmpeg_binaries`), the sandbox
+around them (`shared.sandbox`), what a file may be (`shared.media_inputs`, `shared.media_check`) and what is done with
+it (the worker's stages). Argument lists are composed with ffmpeg-python (`ffmpeg.output(...).get_args()`); files are
+named `file:<path>` and reach the child only as open descriptors.
 """
 
 import contextlib
@@ -12,7 +11,6 @@ import hashlib
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -23,9 +21,11 @@ from io import BufferedReader, BufferedWriter
 from pathlib import Path
 from typing import IO, Self, cast
 
-import shared.confine
 from shared.ffmpeg_binaries import CHILD_ENV, find_binary, version_text
 from shared.media_inputs import opened
+from shared.sandbox.choice import Found, Wanted, chosen, wanted
+from shared.sandbox.errors import SandboxUnavailableError
+from shared.sandbox.launch import ResourceLimits, complaint, launching
 
 KILL_GRACE_S = 5.0
 """How long a process that was asked to stop may take before it is killed."""
@@ -75,14 +75,16 @@ class Ffmpeg:
     limits: Limits = Limits()
     log_dir: Path | None = None
     """Where each run leaves its argument list and log, if anywhere."""
+    wanted_sandbox: Wanted = "auto"
 
     @classmethod
     def find(cls, environ: Mapping[str, str] = os.environ, *, log_dir: Path | None = None) -> Self:
         """Return the binaries named by FFMPEG_BIN and FFPROBE_BIN, else the pinned package's, else those on PATH.
 
-        Raises FfmpegMissingError.
+        DUBLINE_SANDBOX says what they run in. Raises FfmpegMissingError, SandboxUnavailableError.
         """
-        return cls(find_binary("ffmpeg", environ), find_binary("ffprobe", environ), log_dir=log_dir)
+        binaries = find_binary("ffmpeg", environ), find_binary("ffprobe", environ)
+        return cls(*binaries, log_dir=log_dir, wanted_sandbox=wanted(environ))
 
     @property
     def version(self) -> str:
@@ -93,6 +95,11 @@ class Ffmpeg:
     def digest(self) -> str:
         """SHA-256 over everything that the binary says of itself: version, build configuration, library versions."""
         return hashlib.sha256(version_text(self.ffmpeg).encode()).hexdigest()
+
+    @property
+    def sandbox(self) -> Found:
+        """What both run in; tried the first time that a process asks. Raises SandboxUnavailableError."""
+        return chosen(self.wanted_sandbox, (self.ffprobe, self.ffmpeg))
 
     def run(
         self,
@@ -185,34 +192,31 @@ class Ffmpeg:
         timeout_s: float | None = None,
         loglevel: str = "warning",
     ) -> Iterator["_Child"]:
-        """Start a program confined, in its own process group; whatever happens, it is gone after the block."""
+        """Start a program in its sandbox and process group; whatever happens, it is gone after the block."""
         limits = self.limits
         allowed_s = limits.run_timeout_s if timeout_s is None else timeout_s
         common = ["-hide_banner", "-loglevel", loglevel, "-max_alloc", f"{MAX_ALLOC_BYTES}"]
         if program == self.ffmpeg:
             common += ["-nostdin", "-y"]
         with opened(args, limits.threads) as files, ExitStack() as stack:
-            confinement = [
-                os.getpid(),
-                limits.address_space,
-                int(allowed_s * (os.cpu_count() or 1)) + 1,
-                limits.file_bytes,
-                limits.open_files,
-            ]
-            argv = [str(program), *common, *files.args]
-            launcher = [sys.executable, "-I", "-S", shared.confine.__file__, *map(str, confinement), "--"]
-            process = stack.enter_context(
-                subprocess.Popen(
-                    [*launcher, *argv],
-                    stdin=stdin,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    pass_fds=(*files.fds, *fds),
-                    start_new_session=True,
-                    env=CHILD_ENV,
+            cpu_s = int(allowed_s * (os.cpu_count() or 1)) + 1
+            resources = ResourceLimits(limits.address_space, cpu_s, limits.file_bytes, limits.open_files)
+            log = self._log_file(stack, program, [str(program), *common, *files.args])
+            with launching(
+                self.sandbox.variant, program, [*common, *files.args], (*files.fds, *fds), resources
+            ) as start:
+                process = stack.enter_context(
+                    subprocess.Popen(
+                        start.argv,
+                        stdin=stdin,
+                        stdout=subprocess.PIPE,
+                        stderr=subprocess.PIPE,
+                        pass_fds=start.fds,
+                        start_new_session=True,
+                        env=CHILD_ENV,
+                    )
                 )
-            )
-            child = _Child(process, program.name, allowed_s, self._log_file(stack, program, argv))
+            child = _Child(process, program.name, allowed_s, log)
             stack.callback(child.stop)
             yield child
 
@@ -250,10 +254,15 @@ class _Child:
         return cast(BufferedReader, self._process.stdout)
 
     def finish(self) -> None:
-        """Wait for the end and for the last of the log. Raises FfmpegError unless the program succeeded."""
+        """Wait for the end and for the last of the log.
+
+        Raises FfmpegError unless the program succeeded, SandboxUnavailableError if it never started.
+        """
         exit_code = self._process.wait()
         self._drain.join()
         self._watchdog.cancel()
+        if exit_code != 0 and (fault := complaint(self.stderr)):
+            raise SandboxUnavailableError(f"{self._program} was not started: {fault}")
         if exit_code != 0 or self._timed_out:
             raise FfmpegError(self._program, exit_code, list(self.stderr), timed_out=self._timed_out)
 

@@ -165,6 +165,17 @@ class Layout:
         """What a submission is about to make, so that one cut off by a crash can be settled."""
         return self.uploads / f"{upload_id}.intent.json"
 
+    def upload_record(self, upload_id: str) -> Path:
+        """What is known of an upload that comes in several requests."""
+        return self.uploads / f"{upload_id}.upload.json"
+
+    def upload_bytes(self, upload_id: str) -> Path:
+        """What has arrived of it; with `upload_journal`, which says how much of that counts."""
+        return self.uploads / f"{upload_id}.bytes"
+
+    def upload_journal(self, upload_id: str) -> Path:
+        return self.uploads / f"{upload_id}.journal"
+
     @property
     def state(self) -> Path:
         return self.output / "_state"
@@ -208,6 +219,26 @@ class Layout:
     def local_key(self) -> Path:
         """This machine's own key (`shared.access.local_key`)."""
         return self.secrets / "local-key"
+
+    @property
+    def gateway_word(self) -> Path:
+        """What the gateway and the services show each other, where each runs in a container of its own."""
+        return self.secrets / "gateway-word"
+
+    @property
+    def oidc_client_secret(self) -> Path:
+        """Where a container finds the secret of sign-in with another service, if its operator put one there."""
+        return self.secrets / "oidc-client-secret"
+
+    @property
+    def setup_token(self) -> Path:
+        """The one-time token of the first admin, while there is none."""
+        return self.secrets / "setup-token"
+
+    @property
+    def setup_token_fallback(self) -> Path:
+        """The same, where ingest must not write beside the secrets."""
+        return self.state / "setup-token"
 
     @property
     def jobs_db(self) -> Path:

@@ -1,6 +1,7 @@
-"""Who may talk to a service until accounts exist: this machine, and no web page of another site.
+"""Which programs may talk to a service at all: those of this machine, and no web page of another site.
 
-Lives here: the check of a listening address, and the middleware that every HTTP service mounts. A service on loopback
+Lives here: the check of a listening address, and the middleware that every HTTP service mounts. Does not live here: who
+asks (`shared.access`). Credentials do not make this needless: a browser sends them by itself. A service on loopback
 is reachable by any page that the user opens: requests across sites are refused by `Sec-Fetch-Site` and `Origin` (as in
 Go 1.25's CrossOriginProtection), and names that were re-bound to 127.0.0.1 by the `Host` header.
 """
@@ -41,7 +42,7 @@ def check_listen_address(host: str, *, allow_non_loopback: bool) -> None:
     """Raise NotLoopbackError if `host` is reachable from other machines and nothing isolates it."""
     if not (allow_non_loopback or is_loopback(host)):
         raise NotLoopbackError(
-            f"{host} is not a loopback address, and Dubline has no accounts yet. Use 127.0.0.1, or set "
+            f"{host} is not a loopback address. A service is reached through the gateway alone: use 127.0.0.1, or set "
             "DUBLINE_ALLOW_NON_LOOPBACK=1 where a container network keeps others out."
         )
 

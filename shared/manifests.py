@@ -81,6 +81,22 @@ class Translation(Manifest):
     segments: list[TranslatedSegment]
 
 
+class ImportedCue(BaseModel):
+    """One subtitle as it came with the submission; `text` keeps its own line breaks."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    start: float
+    end: float
+    text: str
+
+
+class ImportedCues(Manifest):
+    """Subtitles that came with the submission and are shown as they are; beside transcript.json or translation.json."""
+
+    cues: list[ImportedCue]
+
+
 class SpokenLine(BaseModel):
     """One take, placed: `natural_s` is the take's own length, `stretch` how much faster it plays (1.0: as spoken).
 
@@ -134,6 +150,7 @@ class JobInfo(BaseModel):
 
     id: str
     owner_id: str
+    visibility: str = "private"
     created_at: str
     updated_at: str
     mode: str

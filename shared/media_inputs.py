@@ -66,17 +66,15 @@ def _is_transport_stream(head: bytes) -> bool:
 
 
 def container_of(path: Path) -> Container:
-    """Return the container of a file, by its first bytes; `.srt` (our own, no magic) by its suffix.
+    """Return the container of a file, by its first bytes.
 
     Raises UnknownMediaError, OSError.
     """
     with path.open("rb") as file:
         found = sniff(file.read(HEAD_BYTES))
-    if found is not None:
-        return found
-    if path.suffix == ".srt":
-        return "srt"
-    raise UnknownMediaError("the file's first bytes are of no known media container")
+    if found is None:
+        raise UnknownMediaError("the file's first bytes are of no known media container")
+    return found
 
 
 def input_options(container: Container, threads: int) -> list[str]:
@@ -104,7 +102,8 @@ def opened(args: Sequence[str], threads: int) -> Iterator[OpenedArguments]:
 
     So no user's file name, nor a directory named after one, is ever in an argument list or an error message. After
     `-i` a file is an input; anywhere else it is an output, created if absent (its format must be given by `-f`:
-    the name says nothing). Raises UnknownMediaError, OSError, and ValueError for an input that is neither `file:`,
+    the name says nothing). Subtitles of our own making have no magic bytes: only they are named, by `-f srt`.
+    Raises UnknownMediaError, OSError, and ValueError for an input that is neither `file:`,
     `pipe:` nor ffmpeg's own generator (`-f lavfi`).
     """
     with ExitStack() as stack:
@@ -119,7 +118,8 @@ def opened(args: Sequence[str], threads: int) -> Iterator[OpenedArguments]:
                 continue
             path = Path(arg.removeprefix(FILE))
             if is_input:
-                rewritten[-1:] = [*input_options(container_of(path), threads), "-i"]
+                subtitles = args[position - 3 : position - 1] == ["-f", "srt"]
+                rewritten[-1:] = [*input_options("srt" if subtitles else container_of(path), threads), "-i"]
                 fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             else:
                 fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OUTPUT_MODE)

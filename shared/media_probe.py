@@ -6,6 +6,8 @@ shift; `start_s` and every span are given relative to that origin.
 """
 
 import json
+import math
+import re
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -16,10 +18,22 @@ from shared.media_inputs import FILE, Container, container_of
 
 StreamKind = Literal["video", "audio", "subtitle", "data", "attachment"]
 
-PROBE_ADDRESS_SPACE = 4 << 30
-"""ffprobe decodes a few frames to learn their format: an 8K picture needs some hundred MiB, and threads map more."""
+PROBE_ADDRESS_SPACE = 1 << 30
+"""ffprobe decodes a few frames to learn their format: an 8K picture takes 200 MiB (measured), and threads map more."""
+LANGUAGE_TAG = re.compile(r"[A-Za-z0-9]{2,8}(-[A-Za-z0-9]{1,8}){0,4}")
+"""The shape of RFC 5646; a file may hold anything there."""
+ENTRIES = (
+    "format=start_time,duration:stream_tags=language:stream_disposition=default,attached_pic:"
+    "stream=index,codec_type,codec_name,start_time,duration,width,height,pix_fmt,avg_frame_rate,r_frame_rate,"
+    "channels,channel_layout,sample_rate"
+)
+"""All that is asked for: no title, comment or other text that a file carries is ever read."""
 DEFAULT_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 """ffmpeg's layout for a channel count (libavutil/channel_layout.c, `av_channel_layout_default`)."""
+
+
+class UnreadableAnswerError(ValueError):
+    """What ffprobe told of a file has not the form that it should have; the file made it say so."""
 
 
 @dataclass(frozen=True)
@@ -86,15 +100,21 @@ class Demuxed:
 
 
 def probe(ffmpeg: Ffmpeg, path: Path) -> MediaInfo:
-    """Return what the container declares. Raises UnknownMediaError, FfmpegError, OSError."""
+    """Return what the container declares.
+
+    Raises UnknownMediaError, FfmpegError, UnreadableAnswerError, OSError.
+    """
     container = container_of(path)
-    args = ["-show_streams", "-show_format", "-of", "json=compact=1", "-i", f"{FILE}{path}"]
-    lines = list(_confined(ffmpeg).ffprobe_lines(args))
-    answer = json.loads("\n".join(line for line in lines if not line.startswith("log ")))
-    described = answer.get("format", {})
-    origin = _seconds(described.get("start_time")) or 0.0
-    streams = tuple(_stream(raw, origin) for raw in answer.get("streams", []) if "codec_type" in raw)
-    return MediaInfo(container, _seconds(described.get("duration")), streams)
+    args = ["-show_entries", ENTRIES, "-of", "json=compact=1", "-i", f"{FILE}{path}"]
+    lines = list(bounded(ffmpeg).ffprobe_lines(args))
+    try:
+        answer = json.loads("\n".join(line for line in lines if not line.startswith("log ")))
+        described = answer.get("format", {})
+        origin = _seconds(described.get("start_time")) or 0.0
+        streams = tuple(_stream(raw, origin) for raw in answer.get("streams", []) if "codec_type" in raw)
+        return MediaInfo(container, _seconds(described.get("duration")), streams)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UnreadableAnswerError(f"{type(error).__name__} in what ffprobe told") from error
 
 
 def demux(ffmpeg: Ffmpeg, path: Path, timeout_s: float) -> Demuxed:
@@ -104,7 +124,7 @@ def demux(ffmpeg: Ffmpeg, path: Path, timeout_s: float) -> Demuxed:
     origin = 0.0
     found: dict[int, Span] = {}
     complaints: list[str] = []
-    for line in _confined(ffmpeg).ffprobe_lines(args, timeout_s=timeout_s):
+    for line in bounded(ffmpeg).ffprobe_lines(args, timeout_s=timeout_s):
         if line.startswith("log "):
             complaints.append(line.removeprefix("log "))
             continue
@@ -139,26 +159,29 @@ def picture_end(video: StreamInfo, span: Span) -> float:
     return span.last_s + (span.last_s - span.start_s) / max(1, span.packets - 1)
 
 
-def _confined(ffmpeg: Ffmpeg) -> Ffmpeg:
+def bounded(ffmpeg: Ffmpeg) -> Ffmpeg:
+    """Return the same tools with the memory that reading an untrusted file may take."""
     return replace(ffmpeg, limits=replace(ffmpeg.limits, address_space=PROBE_ADDRESS_SPACE))
 
 
 def _seconds(*values: Any) -> float | None:
     """Return the first value that is a number of seconds; ffprobe says `N/A` for none."""
-    return next((float(v) for v in values if v not in {None, "N/A", ""}), None)
+    numbers = (float(value) for value in values if value not in {None, "N/A", ""})
+    return next(filter(math.isfinite, numbers), None)
 
 
 def _stream(raw: dict[str, Any], origin: float) -> StreamInfo:
     start = _seconds(raw.get("start_time"))
     disposition = raw.get("disposition", {})
     channels = int(raw.get("channels", 0))
+    language = raw.get("tags", {}).get("language", "")
     return StreamInfo(
         index=int(raw["index"]),
         kind=raw["codec_type"],
         codec=raw.get("codec_name", "unknown"),
         start_s=0.0 if start is None else start - origin,
         duration_s=_seconds(raw.get("duration")),
-        language=raw.get("tags", {}).get("language"),
+        language=language if LANGUAGE_TAG.fullmatch(language) else None,
         default=bool(disposition.get("default")),
         attached_picture=bool(disposition.get("attached_pic")),
         width=int(raw.get("width", 0)),

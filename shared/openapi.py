@@ -13,7 +13,7 @@ SCHEMA = "Problem"
 CODES = "x-codes"
 REPLACED = ("HTTPValidationError", "ValidationError")
 """FastAPI's own error schemas, which no answer follows."""
-METHODS = ("get", "put", "post", "delete")
+METHODS = ("get", "head", "options", "put", "post", "patch", "delete")
 
 
 def problem(description: str, *codes: str) -> dict[str, Any]:
@@ -34,7 +34,15 @@ _PROBLEM: dict[str, Any] = {
         "detail": {"type": "string"},
     },
 }
-_EVERYWHERE = {"403": problem("A page of another site, or a name not served", "cross_site_request", "host_not_allowed")}
+_EVERYWHERE = {
+    "401": problem("Nobody is signed in, or not any more", "not_signed_in", "invalid_credential"),
+    "403": problem(
+        "Not for this credential; a page of another site, or a name not served",
+        *("scope_missing", "person_needed", "csrf_required", "csrf_invalid", "cross_site_request", "host_not_allowed"),
+    ),
+    "429": problem("Too many tries; `Retry-After` says when the next one counts", "too_many_requests"),
+    "503": problem("Nobody can say now whose the credential is; try again", "access_unavailable"),
+}
 _WRITING = {"413": problem("The body is too large", "body_too_large")}
 _WITH_BODY = {
     "400": problem("The body could not be read", "http_400"),
@@ -59,7 +67,7 @@ def finish(document: dict[str, Any]) -> None:
     for path in document["paths"].values():
         for method in METHODS:
             if method in path:
-                _finish(path[method], _EVERYWHERE if method == "get" else _EVERYWHERE | _WRITING)
+                _finish(path[method], _EVERYWHERE if method in ("get", "head", "options") else _EVERYWHERE | _WRITING)
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     for name in REPLACED:
         schemas.pop(name, None)
@@ -74,8 +82,16 @@ def _finish(operation: dict[str, Any], everywhere: dict[str, Any]) -> None:
             responses["422"] = _WITH_BODY["422"]
     common = everywhere | (_WITH_BODY if "requestBody" in operation else {})
     operation["responses"] = {
-        status: _described(int(status), answer) for status, answer in sorted((common | responses).items())
+        status: _described(int(status), _joined(common.get(status), answer))
+        for status, answer in sorted((common | responses).items())
     }
+
+
+def _joined(common: dict[str, Any] | None, own: dict[str, Any]) -> dict[str, Any]:
+    """Return a route's own refusal with the codes that every route has for its status."""
+    if common is None or CODES not in own:
+        return own
+    return own | {CODES: tuple(dict.fromkeys((*own[CODES], *common[CODES])))}
 
 
 def _described(status: int, answer: dict[str, Any]) -> dict[str, Any]:

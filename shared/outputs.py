@@ -5,6 +5,7 @@ where the predecessor put things. Only regular files below the output root count
 Does not live here: sending them (`services.library.files`) and what job.json contains (`shared.manifests`).
 """
 
+import os
 import posixpath
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from shared.base_dirs import is_reserved
 from shared.below import NOT_SUCH, NOT_THERE, directory_below, names_at, parts_of, read_at, stat_below
 from shared.manifests import JobManifest
+from shared.sealing.format import DamagedError, plain_size
+from shared.sealing.reader import is_sealed
 
 FILES_MAX = 2000
 """More files than this are not listed: no answer grows with what somebody put into a directory."""
@@ -52,6 +55,8 @@ _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*\Z")
 
 class OutputFile(BaseModel):
     """A file that is there: `path` is relative to the output root, `mtime` in seconds of Unix time.
+
+    `size_bytes` is what is served: of a file that is encrypted at rest, its plain length.
 
     `lang` is the language that a subtitle's name tells; `sha256` the recorded one, unless the size differs from then.
     """
@@ -182,10 +187,27 @@ def _file(output_root: Path, kind: Kind, path: str, lang: str | None = None) -> 
         name=name,
         path=path,
         url=FILES_URL + quote(path),
-        size_bytes=found.st_size,
+        size_bytes=_plain_size(output_root, path, found.st_size),
         mtime=found.st_mtime,
         lang=lang or (language_of(name) if kind == "subs" else None),
     )
+
+
+def _plain_size(output_root: Path, path: str, size: int) -> int:
+    directory, name = posixpath.split(path)
+    try:
+        with directory_below(output_root, directory) as above:
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=above)
+    except OSError as error:
+        if error.errno in NOT_THERE:  # gone since it was looked at
+            return size
+        raise
+    try:
+        return plain_size(size) if is_sealed(fd) else size
+    except DamagedError:
+        return size
+    finally:
+        os.close(fd)
 
 
 def _manifest(output_root: Path, base_dir: str) -> JobManifest | None:

@@ -30,9 +30,10 @@ class Problem(Exception):  # noqa: N818 -- the term of RFC 9457
         self.headers = headers
         self.extra = extra
 
-    def response(self) -> JSONResponse:
-        """Return the problem as a response."""
-        body = {
+    @property
+    def body(self) -> dict[str, Any]:
+        """The problem document."""
+        return {
             "type": TYPE_BASE + self.code,
             "title": self.code.replace("_", " "),
             "status": self.status,
@@ -40,7 +41,10 @@ class Problem(Exception):  # noqa: N818 -- the term of RFC 9457
             "detail": self.detail,
             **self.extra,
         }
-        return JSONResponse(body, self.status, self.headers, CONTENT_TYPE)
+
+    def response(self) -> JSONResponse:
+        """Return the problem as a response."""
+        return JSONResponse(self.body, self.status, self.headers, CONTENT_TYPE)
 
 
 def install(app: FastAPI) -> None:

@@ -8,8 +8,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.events.envelope import Timestamp
-from shared.events.names import Mode, Pool, Stage
+from shared.events.envelope import Timestamp, Value
+from shared.events.names import Device, Mode, Pool, Stage
+from shared.events.types import Setting
 
 CAP_NAMES = (
     "MAX_CONCURRENCY_GLOBAL", "MAX_CONCURRENCY_TRANSCRIBE", "MAX_CONCURRENCY_TTS",
@@ -241,3 +242,66 @@ class AdmitAnswer(Told):
     remaining: float = 0
     reset_seconds: int | None = None
     detail: str = ""
+
+
+class EstimateRequest(Told):
+    """Ingest asks what a job would take, if this owner submitted it now; nothing is reserved."""
+
+    owner: str
+    bytes: int
+    duration_s: float
+    mode: Mode = "medium"
+    device: Device = "auto"
+    priority: int = 100
+    degrade: bool = True
+    overrides: dict[str, Value] = Field(default_factory=dict)
+    imported: list[Stage] = Field(default_factory=list)
+    """Stages that the submission brings the results of."""
+
+
+class SecondsRange(Told):
+    """Expected seconds, and the interval that should hold 80% of the time."""
+
+    low: float
+    expected: float
+    high: float
+
+
+class StageSeconds(Told):
+    """One stage that would run; `samples` finished ones like it stand behind its seconds."""
+
+    stage: Stage
+    seconds: SecondsRange
+    samples: int
+
+
+class QuotaLeft(Told):
+    """What an owner may still do; None is no limit. The counters of the day begin again in `reset_seconds`."""
+
+    jobs_today: int | None = None
+    minutes_today: float | None = None
+    queued: int | None = None
+    stored_bytes: int | None = None
+    running: int | None = None
+    reset_seconds: int = 0
+
+
+class EstimateAnswer(Told):
+    """`waiting` until it starts, `work` from then on, and `total`; None while no job starts at all."""
+
+    admission: AdmitAnswer
+    left: QuotaLeft
+    """Before the job."""
+    mode: Mode
+    """The one that it would run in: a long queue may lower what was asked for."""
+    ahead: int = 0
+    """Queued jobs that would start before it."""
+    waiting: SecondsRange | None = None
+    work: SecondsRange
+    total: SecondsRange | None = None
+    stages: list[StageSeconds] = Field(default_factory=list)
+    settings: dict[str, Setting] = Field(default_factory=dict)
+    """What the workers would run, each with the reason for its value."""
+    free_bytes: int | None = None
+    floor_bytes: int = 0
+    """Jobs wait while less is free than this."""

@@ -25,7 +25,12 @@ def ensure_secret(path: Path) -> None:
     """Make a file with a new 256-bit key in Base64, 0600, unless there is one. Raises OSError."""
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(path, base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode() + "\n")
+        write_private(path, new_secret() + "\n")
+
+
+def new_secret() -> str:
+    """Return a new 256-bit key in Base64."""
+    return base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
 
 
 def read_secret(path: Path) -> bytes:
@@ -52,10 +57,10 @@ def derived_key(secret: bytes, purpose: str, salt: bytes = b"") -> bytes:
     return HKDF(SHA256(), KEY_BYTES, salt or None, purpose.encode()).derive(secret)
 
 
-def write_private(path: Path, text: str) -> None:
+def write_private(path: Path, content: str | bytes) -> None:
     """Write a file that only its owner reads; never, not even for a moment, with wider permissions. Raises OSError."""
     before = os.umask(0o077)
     try:
-        write_bytes(path, text.encode())
+        write_bytes(path, content.encode() if isinstance(content, str) else content)
     finally:
         os.umask(before)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.access.credentials import PLAIN_SESSION_COOKIE, SESSION_COOKIE
@@ -23,7 +23,7 @@ def default_models_dir() -> Path:
 
 def _networks(value: str) -> str:
     """A network that is written wrongly stops the service at its start, not the first request that needs it."""
-    for name in filter(None, map(str.strip, value.split(","))):
+    for name in value.replace(",", " ").split():
         ip_network(name)
     return value
 
@@ -31,7 +31,13 @@ def _networks(value: str) -> str:
 class Settings(BaseSettings):
     """Environment names are the field names in upper case, after `DUBLINE_`, except where the predecessor had one."""
 
-    model_config = SettingsConfigDict(env_prefix="DUBLINE_", extra="ignore", frozen=True, populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="DUBLINE_",
+        env_ignore_empty=True,  # a variable that is empty is one that is not set: docker-compose.yml passes many on
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+    )
 
     data_dir: Path = Path("data")
     models_dir: Path = Field(default_factory=default_models_dir)
@@ -41,10 +47,10 @@ class Settings(BaseSettings):
     nats_password_file: Path | None = None
 
     host: str = "127.0.0.1"
-    """Until accounts exist, services refuse to listen beyond loopback unless a container network isolates them."""
+    """Where the gateway listens; beyond loopback only where an access mode, or whoever runs it, says so."""
     port: int = 8000
     allow_non_loopback: bool = False
-    """Set inside containers, where only the gateway can reach a service."""
+    """Set inside containers, where only the gateway can reach a service; else it lets the gateway be reached."""
     allowed_hosts: str = ""
     """Host names besides loopback ones that requests may name, separated by commas."""
 
@@ -52,8 +58,9 @@ class Settings(BaseSettings):
     """Where a service asks whose a credential is while the broker is away."""
     local_key_path: Path | None = Field(None, validation_alias="DUBLINE_LOCAL_KEY_FILE")
     """This machine's own key (`shared.access.local_key`); not set: `secrets/local-key` in the data directory."""
-    gateway_token: str = ""
-    """A word that the gateway shows: it is believed what it says of a client, and files are handed off to it."""
+    gateway_word: str = Field("", validation_alias="DUBLINE_GATEWAY_TOKEN", repr=False)
+    gateway_word_file: Path | None = Field(None, validation_alias="DUBLINE_GATEWAY_TOKEN_FILE")
+    """Where `gateway_token` lies, if it is not in the environment itself."""
     cookie_secure: bool = Field(default=True, validation_alias="COOKIE_SECURE")
     """False lets sessions travel over plain HTTP beyond this machine. Browsers treat loopback as secure anyway."""
     public_base_url: str = Field("", validation_alias="PUBLIC_BASE_URL")
@@ -64,7 +71,7 @@ class Settings(BaseSettings):
     trusted_proxy_subnets: Annotated[str, AfterValidator(_networks)] = Field(
         "", validation_alias="TRUSTED_PROXY_SUBNETS"
     )
-    """Proxies before the gateway whose X-Forwarded-For is believed."""
+    """Proxies before the gateway whose X-Forwarded-For is believed; like the others separated by commas or spaces."""
     cloudflare_access_team_domain: str = Field("", validation_alias="CLOUDFLARE_ACCESS_TEAM_DOMAIN")
     cloudflare_access_aud: str = Field("", validation_alias="CLOUDFLARE_ACCESS_AUD")
 
@@ -81,6 +88,16 @@ class Settings(BaseSettings):
     """Let webhooks go to public addresses over plain HTTP."""
     drain_timeout_s: float = Field(120.0, validation_alias="DRAIN_TIMEOUT_SEC")
 
+    encrypt_at_rest: bool = Field(default=False, validation_alias="ENCRYPT_AT_REST")
+    """Seal new files of the classes below (docs/encryption.md); without a usable key nothing starts."""
+    encrypt_classes: str = Field("uploads,audio,transcripts,outputs", validation_alias="ENCRYPT_CLASSES")
+    artifacts_key: SecretStr = Field(SecretStr(""), validation_alias="ARTIFACTS_KEY")
+    """The key itself, 32 bytes in Base64."""
+    artifacts_key_file: Path | None = Field(None, validation_alias="ARTIFACTS_KEY_FILE")
+    """A file of keys, one on each line: the first seals, all open. Not set: `secrets/artifacts-key`, if it is there."""
+    plain_dir: Path | None = None
+    """Where programs get the plain bytes of a sealed file, in files without names; not set: on the data's own disk."""
+
     @cached_property
     def layout(self) -> Layout:
         """The paths below `data_dir`."""
@@ -91,6 +108,14 @@ class Settings(BaseSettings):
         """`allowed_hosts`, split."""
         names = [*self.allowed_hosts.split(","), urlsplit(self.public_base_url).hostname or ""]
         return tuple(name.strip() for name in names if name.strip())
+
+    @cached_property
+    def gateway_token(self) -> str:
+        """A word that the gateway shows: it is believed what it says of a client, and files are handed off to it.
+
+        The services show it to each other too. Raises OSError.
+        """
+        return self.gateway_word or (self.gateway_word_file.read_text().strip() if self.gateway_word_file else "")
 
     @property
     def local_key_file(self) -> Path:

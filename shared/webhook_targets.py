@@ -61,8 +61,7 @@ class Rules:
     @classmethod
     def parse(cls, cidrs: str, *, allow_http: bool = False) -> "Rules":
         """Return the rules of WEBHOOK_ALLOW_CIDRS and WEBHOOK_ALLOW_HTTP. Raises ValueError for what is no network."""
-        names = [name.strip() for name in cidrs.split(",") if name.strip()]
-        return cls(tuple(ipaddress.ip_network(name) for name in names), allow_http)
+        return cls(tuple(ipaddress.ip_network(name) for name in cidrs.replace(",", " ").split()), allow_http)
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,39 @@
 import contextlib
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
+from tests import local_http
 from tests.broker import Broker, running_broker
 from tests.broker_container import running_broker_container, wanted_in_container
 from tests.docker_engine import NoEngineError, docker_engine
 from tests.dubbed_sample import dub, system  # noqa: F401 -- fixtures
 
+SHARED = {
+    "tests/e2e/": "the dubbed sample",
+    "tests/browser/": "the dubbed sample",
+    "tests/deploy/": "the image",
+    "tests/integration/engines/": "the engines",
+}
+"""Directories whose tests share what takes long to make."""
+
+local_http.share_local_key()
 os.environ.setdefault("MIN_FREE_GB", "0.5")  # whoever runs the tests need not have a studio's disk
+
+
+class WholeSystems(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Which tests one of the parallel processes runs in a row: a file, or all that share one dearly made thing."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.split("::", 1)[0]
+        return next((group for prefix, group in SHARED.items() if path.startswith(prefix)), path)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> WholeSystems:
+    return WholeSystems(config, log)
 
 
 @pytest.fixture(scope="session")

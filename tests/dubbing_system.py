@@ -19,6 +19,7 @@ import nats
 from shared.eventlog.jetstream import JetStreamEventLog
 from shared.ffmpeg import Ffmpeg
 from shared.settings import default_models_dir
+from tests import local_http
 from tests.system import StandaloneSystem
 from tests.system import running_system as running_standalone
 
@@ -54,7 +55,7 @@ class System:
         deadline = time.monotonic() + 30
         while True:
             with contextlib.suppress(httpx.TransportError):
-                answer = httpx.get(self.url + path, timeout=10)
+                answer = local_http.get(self.url + path, timeout=10)
                 if answer.status_code < 500:
                     answer.raise_for_status()
                     return answer.json()
@@ -65,7 +66,7 @@ class System:
     def submit(self, target: str, video: Path = SAMPLE, **fields: str) -> str:
         form = {"tgt_lang": target, **fields}
         with video.open("rb") as file:
-            answer = httpx.post(f"{self.url}/api/jobs", data=form, files={"file": (video.name, file)}, timeout=60)
+            answer = local_http.post(f"{self.url}/api/jobs", data=form, files={"file": (video.name, file)}, timeout=60)
         assert answer.status_code == 202, answer.text
         return str(answer.json()["id"])
 

@@ -15,6 +15,7 @@ import httpx
 from services.standalone import run_state
 from services.standalone.run_state import RunState
 from shared.layout import Layout
+from tests import local_http
 from tests.broker import free_port
 
 START_S = 120.0
@@ -98,7 +99,7 @@ class StandaloneSystem:
     def answers(self, path: str) -> bool:
         """Return whether a GET through the gateway gives 200."""
         with contextlib.suppress(httpx.HTTPError):
-            return httpx.get(self.url + path, timeout=10, trust_env=False).status_code == 200
+            return local_http.get(self.url + path, timeout=10, trust_env=False).status_code == 200
         return False
 
     def process_ids(self) -> set[int]:

@@ -1,6 +1,7 @@
 """`python -m services.ingest`: the service as a process.
 
-Lives here: the server and its signals. Exit codes: 0 after SIGTERM or Ctrl-C, 78 for an address that is refused.
+Lives here: the server and its signals. Exit codes: 0 after SIGTERM or Ctrl-C, 78 for an address or a
+sandbox that is refused, or encryption at rest or accounts that cannot work.
 """
 
 import signal
@@ -10,9 +11,14 @@ from types import FrameType
 import structlog
 import uvicorn
 
+from services.ingest.accounts.db import NewerDatabaseError
 from services.ingest.app import create_app
 from services.ingest.settings import IngestSettings
+from shared.artifacts import set_rules
 from shared.loopback import NotLoopbackError, check_listen_address
+from shared.sandbox.at_start import settle_sandbox
+from shared.sealing.keys import vault_or_exit
+from shared.secret_files import UnusableSecretError
 from shared.telemetry import configure_logging
 
 EX_CONFIG = 78
@@ -34,16 +40,24 @@ def main() -> None:
     except NotLoopbackError as error:
         structlog.get_logger().error("refused_address", detail=str(error))
         sys.exit(EX_CONFIG)
+    settle_sandbox()
+    set_rules(None, None, vault_or_exit(settings))  # what a submission imports is encrypted as what stages make is
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit_cleanly)
+    try:
+        app = create_app(settings)
+    except (NewerDatabaseError, UnusableSecretError) as error:
+        structlog.get_logger().error("accounts_unusable", detail=str(error))
+        sys.exit(EX_CONFIG)
     uvicorn.run(
-        create_app(settings),
+        app,
         host=settings.ingest_host,
         port=settings.ingest_port,
         http=settings.ingest_http,
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # whom to believe about a client is the front's to say
         timeout_graceful_shutdown=DRAIN_S,
     )
 

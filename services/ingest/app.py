@@ -11,37 +11,85 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 
 from services.ingest import guards
+from services.ingest.access import TABLE
+from services.ingest.accounts.accounts import open_accounts
 from services.ingest.bus import Bus, unavailable
 from services.ingest.intents import sweep_for_ever
 from services.ingest.metrics import IngestMetrics
 from services.ingest.projects import Projects
-from services.ingest.routes import control, curation, health, jobs, languages, presets, projects, runtime, webhooks
+from services.ingest.routes import (
+    audit,
+    auth,
+    batch,
+    control,
+    credentials,
+    curation,
+    estimate,
+    factors,
+    health,
+    input_files,
+    invites,
+    jobs,
+    keys,
+    languages,
+    oidc,
+    presets,
+    profiles,
+    projects,
+    proving,
+    qr,
+    resets,
+    runtime,
+    sessions,
+    setup,
+    tokens,
+    tus,
+    uploads,
+    users,
+    webhooks,
+)
+from services.ingest.routes import (
+    settings as user_settings,
+)
 from services.ingest.routes.context import Service
 from services.ingest.settings import IngestSettings
 from services.ingest.submission import Submissions
+from services.ingest.uploads.sealed import media_of
+from services.ingest.uploads.store import Store
+from services.ingest.uploads.uploads import Uploads
 from services.ingest.workers import Workers
-from shared import methods, metrics, openapi, problems, tracing
+from shared import metrics, openapi, problems, tracing
+from shared.access.front import Front
 from shared.eventlog.port import LogUnavailableError
-from shared.loopback import BrowserGuard
+from shared.sealing.keys import vault_of
 
 
 def create_app(settings: IngestSettings) -> FastAPI:
     """Return the application. It starts, and refuses writes, while the broker is away."""
     bus = Bus(settings)
+    accounts = open_accounts(settings, bus)
+    front = Front.of(settings, accounts.resolver)
+    accounts.revocations.listen(front.running.end)
     workers = Workers(bus)
     measured = IngestMetrics(settings.layout, lambda: bus.connected)
     submissions = Submissions(settings, bus, workers, measured)
-    service = Service(settings, bus, workers, submissions, Projects(settings.layout))
+    store = Store(settings.layout, media_of(vault_of(settings)), settings.min_free_bytes)
+    received = Uploads(settings, lambda: bus.log, store)
+    service = Service(settings, bus, workers, submissions, Projects(settings.layout), accounts, received)
 
     @asynccontextmanager
     async def lifetime(_app: FastAPI) -> AsyncIterator[None]:
         tracing.configure("ingest")
+        await accounts.start()
+        await asyncio.to_thread(received.load)
         tasks = [asyncio.create_task(bus.connect()), asyncio.create_task(sweep_for_ever(settings.layout, bus))]
+        tasks.append(asyncio.create_task(received.sweep_for_ever()))
         yield
         for task in tasks:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+        await accounts.close()
         await bus.close()
         await asyncio.to_thread(tracing.shutdown)
 
@@ -55,15 +103,21 @@ def create_app(settings: IngestSettings) -> FastAPI:
     )
     app.state.service = service
     app.add_middleware(guards.SmallBodies)
-    app.add_middleware(BrowserGuard, allowed_hosts=settings.allowed_host_names)
     problems.install(app)
     app.add_exception_handler(LogUnavailableError, _log_unavailable)
-    groups = (jobs, control, curation, projects, presets, webhooks, languages, runtime, health)
+    groups = (
+        *(auth, proving, sessions, users, invites, setup, resets),
+        *(factors, qr, oidc),
+        *(tokens, keys, audit, credentials),
+        *(tus, uploads, input_files),  # tus before the ids that its path looks like
+        *(jobs, batch, estimate, control, curation, webhooks, languages, runtime, health),
+        *(projects, profiles, presets, user_settings),
+    )
     for group in groups:
         app.include_router(group.router)
     metrics.install(app, measured.registry)
-    methods.install(app, [*app.routes, *(route for group in groups for route in group.router.routes)])
     openapi.install(app)
+    front.install(app, TABLE)
     return app
 
 

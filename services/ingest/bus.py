@@ -5,7 +5,9 @@ Lives here: asking and telling others, and the answer while nobody can be reache
 """
 
 import contextlib
+from collections.abc import Awaitable, Callable
 
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeout
@@ -17,6 +19,9 @@ from shared.settings import Settings
 
 RETRY_AFTER_S = 5
 NO_RESPONDERS = "503"
+QUEUE_GROUP = "ingest"
+
+Serve = Callable[[Msg], Awaitable[None]]
 
 
 def unavailable() -> Problem:
@@ -30,6 +35,18 @@ class Bus(LateConnection):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings, "ingest")
+        self._served: list[tuple[str, Serve]] = []
+
+    def serve(self, subject: str, serve: Serve) -> None:
+        """Let `serve` have every message of a subject that no other ingest gets; to be said before `connect`."""
+        self._served.append((subject, serve))
+
+    async def connect(self) -> bool:
+        if not await super().connect():
+            return False
+        for subject, serve in self._served:
+            await self.client.subscribe(subject, queue=QUEUE_GROUP, cb=serve)
+        return True
 
     async def ask(self, subject: str, payload: bytes, timeout_s: float) -> bytes | None:
         """Return the first answer to a request; None if nobody listens, or nobody answers in time.

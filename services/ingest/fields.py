@@ -1,7 +1,7 @@
 """What a submission says besides the video: languages, mode, device, settings, project, preset, tags, priority, key.
 
 Lives here: their rules and the fingerprint of a body. Pure. Does not live here: who can serve a pair (`languages`), and
-which projects and presets there are (`placing`).
+which projects and presets there are (`placing`), and what these give it (`defaults`).
 """
 
 import hashlib
@@ -12,19 +12,18 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
     WithJsonSchema,
 )
 
+from services.ingest.not_yet import NOT_SUPPORTED, NOT_YET, NotYet
 from shared.curation import TAG_MAX_CHARS, TAGS_MAX, clean_tags
-from shared.events.library import PresetSavedData, Visibility
+from shared.events.envelope import Value
+from shared.events.library import Visibility
 from shared.events.names import Device, Mode
-from shared.events.types import Value
 from shared.job.modes import ALLOWED, validate_overrides
 from shared.problems import Problem
 
@@ -33,11 +32,15 @@ IDEMPOTENCY_KEY_MAX = 200
 LANGUAGE = r"^[a-z]{2,3}$"
 """A BCP 47 primary language subtag; regions and scripts do not select an engine."""
 
+UPLOAD_ID = r"^up_[0-9a-f]{16}$"
+
+IMPORT_MAX_BYTES = 2 << 20
+"""The predecessor's limit for each imported file."""
+IMPORT_FIELDS = ("src_srt", "tgt_srt", "transcript_json")
+"""A form may send each of these as a file, or its text under the same name with `_text` behind it."""
+
 NORMAL, BACKGROUND = 100, 110
 """Priorities that everybody may ask for; a lower number starts first, and is an operator's to give."""
-
-FROM_PRESET = ("mode", "device", "src_lang", "tgt_lang")
-"""What a preset gives to a job so far."""
 
 NAME_SHOWN = 60
 """A refusal repeats so many characters of a member's name."""
@@ -105,6 +108,9 @@ Overrides = Annotated[
 ]
 Key = Annotated[str, StringConstraints(min_length=1, max_length=IDEMPOTENCY_KEY_MAX)]
 Chosen = Annotated[str | None, BeforeValidator(_none_if_empty)]
+Import = Annotated[
+    str | None, BeforeValidator(_none_if_empty), Field(json_schema_extra={"maxLength": IMPORT_MAX_BYTES})
+]
 Tags = Annotated[
     list[str],
     AfterValidator(lambda tags: list(clean_tags(tags))),
@@ -123,10 +129,8 @@ Visible = Annotated[
 """`public` is another word for `shared`."""
 
 
-class Submission(BaseModel):
+class Submission(NotYet):
     """The fields of a submission; unknown ones are refused, so that a misspelt one is not silently a default."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     tgt_lang: Language = Field("en", examples=["pt"])
     src_lang: Language | Literal["auto"] = Field(AUTO, examples=["en", "auto"])
@@ -147,6 +151,12 @@ class Submission(BaseModel):
     tags: Tags = Field([], examples=[["family", "2026"]])
     """In a form: as JSON, or separated by commas."""
     visibility: Visible = "private"
+    src_srt_text: Import = Field(None, examples=["1\n00:00:01,000 --> 00:00:02,500\nWhat was said.\n"])
+    """What is said, as SubRip or WebVTT: nothing is recognised then. At most 2 MB; its language is `src_lang`."""
+    tgt_srt_text: Import = Field(None, examples=["1\n00:00:01,000 --> 00:00:02,500\nO que foi dito.\n"])
+    """The translation, as SubRip or WebVTT: nothing is translated, and nothing recognised, then."""
+    transcript_json_text: Import = None
+    """What is said, as JSON: `{"language": "en", "segments": [{"start": 1.0, "end": 2.5, "text": "…"}]}`."""
     idempotency_key: Key | None = None
 
     @property
@@ -161,9 +171,25 @@ class PathSubmission(Submission):
     video_path: Annotated[str, StringConstraints(min_length=1, max_length=4096)] = Field(examples=["films/holiday.mp4"])
 
 
+class UploadSubmission(Submission):
+    """A submission of a finished upload; its name is the one that the upload was created with."""
+
+    upload_id: Annotated[str, StringConstraints(pattern=UPLOAD_ID)] = Field(examples=["up_0123456789abcdef"])
+
+
+class Supposed(Submission):
+    """A submission without a video, to ask what it would take."""
+
+    duration_s: Annotated[float, Field(gt=0, le=1e6, strict=False)] = Field(examples=[1420.0])
+    size_bytes: Annotated[int, Field(ge=0, le=1 << 50)] = Field(0, examples=[734003200])
+
+
 def parse_form(raw: Mapping[str, str], header_key: str | None) -> Submission:
     """Return the checked fields of a form, which has only text. Raises Problem 422."""
     values: dict[str, Any] = dict(raw)
+    for name in IMPORT_FIELDS:
+        if name in values and values.setdefault(f"{name}_text", values[name]) != values.pop(name):
+            raise Problem(422, "invalid_request", f"The fields {name} and {name}_text differ. Send one.")
     try:
         if "overrides" in raw:
             values["overrides"] = json.loads(raw["overrides"])
@@ -171,12 +197,19 @@ def parse_form(raw: Mapping[str, str], header_key: str | None) -> Submission:
             values["tags"] = _tags_of(raw["tags"])
     except (ValueError, RecursionError) as error:
         raise Problem(422, "invalid_request", "The overrides, or the tags in brackets, are not JSON.") from error
-    return _parse(Submission, values, header_key, strict=False)
+    return _parse(UploadSubmission if "upload_id" in raw else Submission, values, header_key, strict=False)
 
 
-def parse_body(raw: Mapping[str, Any], header_key: str | None) -> PathSubmission:
+def parse_body(raw: Mapping[str, Any], header_key: str | None) -> PathSubmission | UploadSubmission:
     """Return the checked members of a JSON object, each of its own type. Raises Problem 422."""
+    if "upload_id" in raw:
+        return _parse(UploadSubmission, raw, header_key, strict=True)
     return _parse(PathSubmission, raw, header_key, strict=True)
+
+
+def parse_estimate(raw: Mapping[str, Any]) -> "PathSubmission | UploadSubmission | Supposed":
+    """Return the checked members of what is to be estimated: a submission, or a video that nobody has. Raises 422."""
+    return _parse(Supposed, raw, None, strict=True) if "duration_s" in raw else parse_body(raw, None)
 
 
 SubmissionT = TypeVar("SubmissionT", bound=Submission)
@@ -205,24 +238,13 @@ def _tags_of(text: str) -> Any:
 def _invalid(error: ValidationError) -> Problem:
     errors = [{"where": str(e["loc"][0])[:NAME_SHOWN] if e["loc"] else "", "what": e["msg"]} for e in error.errors()]
     where = {e["where"] for e in errors}
+    if missing := [e["loc"][0] for e in error.errors() if e["type"] == NOT_SUPPORTED]:
+        detail = f"{', '.join(map(str, missing))}: this server cannot do that yet. Leave it out, or switch it off."
+        return Problem(422, NOT_SUPPORTED, detail, errors=errors)
     if where & {"tgt_lang", "src_lang"}:
         return Problem(422, "invalid_language", "A language is a code of two or three letters, such as en, pt or ja.")
     detail = "; ".join(f"{e['where']}: {e['what']}" for e in errors)
     return Problem(422, "invalid_tags" if where == {"tags"} else "invalid_request", f"{detail}.", errors=errors)
-
-
-def with_preset(fields: Submission, preset: PresetSavedData | None) -> Submission:
-    """Return the fields with what the preset says where the request says nothing.
-
-    Raises Problem 422 where the job would then be dubbed into its own language.
-    """
-    if preset is not None:
-        said = {name: getattr(preset, name) for name in FROM_PRESET if name not in fields.model_fields_set}
-        fields = fields.model_copy(update=said)
-    if fields.src_lang == fields.tgt_lang:
-        detail = f"The video would be dubbed from {fields.tgt_lang} into itself. Choose another target language."
-        raise Problem(422, "same_language", detail)
-    return fields
 
 
 def fingerprint(fields: Submission, content: str, title: str) -> str:
@@ -230,7 +252,7 @@ def fingerprint(fields: Submission, content: str, title: str) -> str:
 
     Only what was sent counts: beside a preset, a default that is sent asks for more than one that is not.
     """
-    asked = fields.model_dump(exclude={"idempotency_key"}, exclude_unset=True)
+    asked = fields.model_dump(exclude={"idempotency_key", *NOT_YET}, exclude_unset=True)
     body = asked | {"content": content, "title": title}
     return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 

@@ -1,23 +1,26 @@
-"""A multipart form, read as it arrives: fields into memory, the one file into a sink.
+"""A multipart form, read as it arrives: fields into memory, each video into a sink of its own.
 
 Lives here: the streaming reader and its limits. Does not live here: HTTP (`routes`), disks (`storage`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from services.ingest.fields import IMPORT_FIELDS, IMPORT_MAX_BYTES
 from services.ingest.naming import form_file_name
 from shared.problems import Problem
 
 FILE_FIELD = "file"
 FIELD_MAX_BYTES = 64 << 10
-FIELDS_MAX = 32
+LARGE_FIELDS = frozenset(IMPORT_FIELDS) | {f"{name}_text" for name in IMPORT_FIELDS}
+FIELDS_MAX = 64
 HEADER_MAX_BYTES = 8 << 10
 HEADERS_MAX = 8
 
 Sink = Callable[[memoryview], None]
+OpenSink = Callable[[str], Sink]
 
 
 def boundary_of(content_type: str) -> str:
@@ -29,16 +32,22 @@ def boundary_of(content_type: str) -> str:
 
 
 class FormReader:
-    """Feed it the body in pieces of any size; `fields` and `file_name` are complete after `finish`.
+    """Feed it the body in pieces of any size; `fields` and `file_names` are complete after `finish`.
 
-    `sink` gets the bytes of the field `file`. Every method raises Problem for a form that is malformed or too large,
-    and whatever the sink raises.
+    `open_sink` is called with the name of each video when it begins, and returns what gets its bytes; `files` are the
+    fields that videos come in, `most` how many there may be. Every method raises Problem for a form that is malformed
+    or too large, and whatever the sink raises.
     """
 
-    def __init__(self, boundary: str, sink: Sink) -> None:
+    def __init__(
+        self, boundary: str, open_sink: OpenSink, *, files: Sequence[str] = (FILE_FIELD,), most: int = 1
+    ) -> None:
         self.fields: dict[str, str] = {}
-        self.file_name: str | None = None
-        self._sink = sink
+        self.file_names: list[str] = []
+        self._open_sink = open_sink
+        self._files = files
+        self._most = most
+        self._sink: Sink | None = None
         self._ended = False
         self._header_name = bytearray()
         self._header_value = bytearray()
@@ -63,6 +72,11 @@ class FormReader:
             )
         except FormParserError as error:
             raise _malformed(str(error)) from error
+
+    @property
+    def file_name(self) -> str | None:
+        """The name of the first video, None where there is none."""
+        return self.file_names[0] if self.file_names else None
 
     def feed(self, data: bytes) -> None:
         """Take the next piece of the body."""
@@ -98,28 +112,35 @@ class FormReader:
         if kind != b"form-data" or b"name" not in options:
             raise _malformed("a part has no name")
         name = options[b"name"].decode("utf-8", errors="replace")
-        if name in self.fields or (name == FILE_FIELD and self.file_name is not None):
+        if name in self.fields or (name in self._files and self._most == len(self.file_names) == 1):
             raise Problem(422, "duplicate_field", f"The field {name!r} was sent twice. Send it once.")
         if len(self.fields) >= FIELDS_MAX:
             raise Problem(413, "form_too_large", f"The form has more than {FIELDS_MAX} fields.")
-        self._field = name
-        if name == FILE_FIELD:
-            self.file_name = form_file_name(options.get(b"filename", b""))
+        self._field, self._sink = name, None
+        if name in self._files:
+            if len(self.file_names) >= self._most:
+                raise Problem(413, "form_too_large", f"The form has more than {self._most} videos.")
+            self.file_names.append(form_file_name(options.get(b"filename", b"")))
+            self._sink = self._open_sink(self.file_names[-1])
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
-        if self._field == FILE_FIELD:
+        if self._sink is not None:
             self._sink(memoryview(data)[start:end])
             return
-        if len(self._value) + end - start > FIELD_MAX_BYTES:
-            raise Problem(413, "form_too_large", f"A field is larger than {FIELD_MAX_BYTES} bytes.")
+        most = IMPORT_MAX_BYTES if self._field in LARGE_FIELDS else FIELD_MAX_BYTES
+        if len(self._value) + end - start > most:
+            raise Problem(413, "form_too_large", f"The field {self._field!r} is larger than {most} bytes.")
         self._value += data[start:end]
 
     def _part_end(self) -> None:
-        if self._field is None or self._field == FILE_FIELD:
+        if self._field is None or self._sink is not None:
             return
         try:
             self.fields[self._field] = self._value.decode()
         except UnicodeDecodeError as error:
+            if self._field in LARGE_FIELDS:
+                detail = "The file is no UTF-8 text. Save it as UTF-8 and send it again."
+                raise Problem(422, "invalid_import", detail, field=self._field) from error
             raise _malformed("a field is not UTF-8") from error
 
     def _end(self) -> None:

@@ -1,14 +1,19 @@
 """What holds for every route: bodies of a few kilobytes.
 
-Lives here: the middleware. Does not live here: the upload, which has limits of its own (`routes.jobs`).
+Lives here: the middleware. Does not live here: uploads, which have limits of their own (`routes`).
 """
+
+import re
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.problems import Problem
 
 BODY_MAX_BYTES = 64 << 10
-STREAMED = frozenset({("POST", "/api/jobs")})
+STREAMED = re.compile(
+    r"POST /api/jobs(?:/batch|/estimate)?"
+    r"|POST /api/uploads/tus|PATCH /api/uploads/tus/[^/]+|POST /api/uploads/[^/]+/chunk"
+)
 """These read their bodies themselves, piece by piece."""
 
 
@@ -19,7 +24,7 @@ class SmallBodies:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or (scope["method"], scope["path"]) in STREAMED:
+        if scope["type"] != "http" or STREAMED.fullmatch(f"{scope['method']} {scope['path']}"):
             await self._app(scope, receive, send)
             return
         size = 0

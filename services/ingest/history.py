@@ -6,6 +6,8 @@ Lives here: fold, decide, append again on a conflict. Does not live here: what i
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from services.ingest.asker import By, not_yours
+from shared.access.principal import Principal
 from shared.eventlog.job_history import load_job
 from shared.eventlog.port import ConflictError, EventLog, Expect
 from shared.events.subjects import job_filter
@@ -49,36 +51,37 @@ async def submission_of(log: EventLog, job_id: str) -> JobSubmitted | None:
     return event if isinstance(event, JobSubmitted) else None
 
 
-async def load(log: EventLog, job_id: str) -> tuple[Job, int]:
+async def load(log: EventLog, job_id: str, who: Principal) -> tuple[Job, int]:
     """Return the job and the last sequence of its filter, which an undecodable event moves too (E7).
 
-    Raises Problem 404, 410 for a deleted job, LogUnavailableError.
+    What `who` may not see is not there for them. Raises Problem 404, 403 for what they may see but not change, 410 for
+    a deleted job, LogUnavailableError.
     """
     job, head = await load_job(log, job_id)
-    if job is None:
+    if job is None or not who.sees(job.submitted.owner, job.visibility):
         raise Problem(404, "job_not_found", "There is no job with this id.")
+    if not who.changes(job.submitted.owner):
+        raise not_yours()
     if job.deleted:
         raise Problem(410, "job_deleted", "This job was deleted.")
     return job, head
 
 
-async def transition(
-    log: EventLog, job_id: str, command: Command | CurationCommand, actor: str, traceparent: str | None
-) -> Job:
+async def transition(log: EventLog, job_id: str, command: Command | CurationCommand, by: By) -> Job:
     """Append what `command` makes of the job and return the job after it; nothing where it is so already.
 
-    Raises Problem 404, 409 with the job's state where the command is illegal, 410, LogUnavailableError.
+    Raises Problem 403, 404, 409 with the job's state where the command is illegal, 410, LogUnavailableError.
     """
-    return await _append(log, job_id, lambda _job: command, actor, traceparent)
+    return await _append(log, job_id, lambda _job: command, by)
 
 
-async def delete(log: EventLog, job_id: str, actor: str, traceparent: str | None) -> Job:
+async def delete(log: EventLog, job_id: str, by: By) -> Job:
     """Delete the job and return it; an unfinished one is killed first, in an event of its own.
 
-    Raises Problem 404, 410 for a job that is deleted already, LogUnavailableError.
+    Raises Problem 403, 404, 410 for a job that is deleted already, LogUnavailableError.
     """
     for _ in range(TRIES):  # somebody may run it again in between
-        job = await _append(log, job_id, _towards_deletion, actor, traceparent)
+        job = await _append(log, job_id, _towards_deletion, by)
         if job.deleted:
             return job
     raise _too_busy()
@@ -88,19 +91,13 @@ def _towards_deletion(job: Job) -> Command | CurationCommand:
     return Delete(DELETED) if job.state.terminal else Cancel(DELETED, kill=True)
 
 
-async def _append(
-    log: EventLog,
-    job_id: str,
-    choose: Callable[[Job], Command | CurationCommand],
-    actor: str,
-    traceparent: str | None,
-) -> Job:
+async def _append(log: EventLog, job_id: str, choose: Callable[[Job], Command | CurationCommand], by: By) -> Job:
     """Append the event of the command that is chosen for the job as it is, again after each conflict."""
     event_id = uuid7()  # one id for all tries, so that a lost answer is recognised (E3)
     for _ in range(TRIES):
-        job, head = await load(log, job_id)
+        job, head = await load(log, job_id, by.principal)
         command = choose(job)
-        context = Context(event_id, datetime.now(UTC), SOURCE, actor, traceparent=traceparent)
+        context = Context(event_id, datetime.now(UTC), SOURCE, by.actor, traceparent=by.traceparent)
         event = _decided(job, command, context)
         if isinstance(event, Refusal):
             if event.code == UNCHANGED:

@@ -7,12 +7,14 @@ a crash or a lost answer left. Does not live here: the order of a submission (`s
 import asyncio
 import shutil
 import time
+from contextlib import suppress
 
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from services.ingest.bus import Bus
 from services.ingest.history import submission_of
+from services.ingest.imports.files import remove_imports
 from shared.artifacts import write_bytes
 from shared.eventlog.job_history import load_job
 from shared.eventlog.port import EventLog, LogUnavailableError
@@ -32,7 +34,10 @@ log = structlog.get_logger()
 
 
 class Intent(BaseModel):
-    """Paths that belong to a job if, and only if, its submission is in the log. `source` is an upload's file name."""
+    """Paths that belong to a job if, and only if, its submission is in the log. `source` is an upload's file name.
+
+    `returns`: without the job it is a finished upload again, under the name that it had.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -41,6 +46,7 @@ class Intent(BaseModel):
     base_dir: str
     source: str
     title: str
+    returns: bool = False
 
 
 def record(layout: Layout, intent: Intent) -> None:
@@ -60,7 +66,12 @@ def settle(layout: Layout, intent: Intent, winner: JobSubmitted | None) -> None:
             log.error("base_dir_is_of_another_job", job_id=intent.job_id)
         layout.write_pointer(intent.job_id, intent.base_dir, intent.title)
     else:
-        source.unlink(missing_ok=True)
+        if intent.returns:
+            with suppress(FileNotFoundError):
+                source.replace(layout.upload_bytes(intent.upload_id))
+        else:
+            source.unlink(missing_ok=True)
+        remove_imports(layout.job(intent.job_id, intent.base_dir, ""), intent.upload_id)
         if winner is None or winner.data.base_dir != intent.base_dir:
             layout.release_base_dir(intent.job_id, intent.base_dir)
         if winner is None:

@@ -1,31 +1,69 @@
 """The media check, in a child process: a hostile file can cost a process, never the service.
 
-Lives here: starting, bounding and ending it. Does not live here: the policy (`shared.media_check`).
+Lives here: starting, bounding and ending it, and the plain bytes that it gets of an encrypted file. Does not live here:
+the policy (`shared.media_check`).
 """
 
 import asyncio
 import contextlib
+import os
 import sys
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import structlog
 from pydantic import ValidationError
 
+from services.ingest.storage import disk_errors
 from shared.media_check import CheckedMedia, Verdict
+from shared.media_policy import MediaLimits
 from shared.problems import Problem
+
+OPEN_FILES = Path("/proc/self/fd")
 
 log = structlog.get_logger()
 
 
-async def check(path: Path, max_minutes: int, timeout_s: float) -> CheckedMedia:
-    """Return what is in the file. The child is gone when this returns, raises or is cancelled.
+async def check(plain: AbstractContextManager[Path], limits: MediaLimits, timeout_s: float) -> CheckedMedia:
+    """Return what is in the file whose plain bytes `plain` gives a path to.
 
-    Raises Problem 422 with the check's code, 500 if the check itself broke.
+    The child, and the plain bytes of an encrypted file, are gone when this returns, raises or is cancelled. The child
+    gets the open file: no name of anybody's choice is in an argument list, and what is checked is what was opened.
+    Raises Problem 422 with the check's code, 507 without room for the plain bytes, 500 if the check itself broke;
+    SealError and OSError.
     """
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", "shared.media_check", path, "--max-minutes", str(max_minutes),
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+    async with _entered(plain) as path:
+        return await _check(path, limits, timeout_s)
+
+
+@contextlib.asynccontextmanager
+async def _entered(plain: AbstractContextManager[Path]) -> AsyncIterator[Path]:
+    """Enter in a thread: decrypting a film takes seconds. Whoever is cancelled meanwhile leaves nothing open."""
+    entering = asyncio.ensure_future(asyncio.to_thread(plain.__enter__))
+    try:
+        with disk_errors():
+            path = await asyncio.shield(entering)
+    except asyncio.CancelledError:
+        entering.add_done_callback(lambda done: done.exception() or plain.__exit__(None, None, None))
+        raise
+    try:
+        yield path
+    finally:
+        plain.__exit__(None, None, None)
+
+
+async def _check(path: Path, limits: MediaLimits, timeout_s: float) -> CheckedMedia:
+    # Without O_NONBLOCK, opening a FIFO in the input folder would wait for its writer.
+    fd = await asyncio.to_thread(os.open, path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-m", "shared.media_check", f"/proc/self/fd/{fd}", *_arguments(limits),
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            pass_fds=(fd,),
+        )  # fmt: skip
+    finally:
+        os.close(fd)
     try:
         async with asyncio.timeout(timeout_s):
             answer, complaints = await child.communicate()
@@ -47,3 +85,9 @@ async def check(path: Path, max_minutes: int, timeout_s: float) -> CheckedMedia:
         raise Problem(422, verdict.refused["code"], verdict.refused["message"])
     assert verdict.media is not None
     return verdict.media
+
+
+def _arguments(limits: MediaLimits) -> list[str]:
+    numbers = (limits.max_minutes, limits.max_width, limits.max_height, limits.max_pixels)
+    names = ("--max-minutes", "--max-width", "--max-height", "--max-pixels")
+    return [word for name, number in zip(names, numbers, strict=True) for word in (name, str(number))]

@@ -1,14 +1,17 @@
-"""Where a submission belongs: its project, its preset, and what both say for it.
+"""Where a submission belongs: its project, its preset, and what both, and its user's own settings, say for it.
 
-Lives here: looking them up in the log. Does not live here: what they are (`projects`, `presets`) and the rules for the
-fields (`fields`). A project or a preset that is deleted after it was looked up still serves this one submission.
+Lives here: looking them up in the log. Does not live here: what they are (`projects`, `presets`, `user_settings`)
+and which of them wins (`defaults`). A project or a preset that is deleted after it was looked up still serves this one
+submission.
 """
 
 from dataclasses import dataclass
 
-from services.ingest.fields import Submission, with_preset
+from services.ingest.defaults import with_defaults
+from services.ingest.fields import Submission
 from services.ingest.presets import find_preset, unknown_preset
 from services.ingest.projects import find_project, name_key, project_named
+from services.ingest.user_settings import find_settings
 from shared.eventlog.port import EventLog
 from shared.events.library import PresetSaved, ProjectSaved
 from shared.problems import Problem
@@ -16,7 +19,7 @@ from shared.problems import Problem
 
 @dataclass(frozen=True)
 class Place:
-    """`fields` are those of the request with what its preset adds; `subdir` is the project's directory or empty."""
+    """`fields` are those of the request with what these add; `subdir` is the project's directory or empty."""
 
     fields: Submission
     subdir: str = ""
@@ -33,7 +36,10 @@ async def placed(events: EventLog, fields: Submission, owner: str) -> Place:
     """
     project = await _project(events, fields, owner)
     preset = await _preset(events, fields, project, owner)
-    whole = with_preset(fields, preset.data if preset else None)
+    own = await find_settings(events, owner)
+    whole = with_defaults(
+        fields, preset.data if preset else None, project.data if project else None, own.data if own else None
+    )
     preset_id = preset.subject if preset else None
     if project is None:
         return Place(whole, preset_id=preset_id)
@@ -58,9 +64,9 @@ async def _project(events: EventLog, fields: Submission, owner: str) -> ProjectS
 async def _preset(events: EventLog, fields: Submission, project: ProjectSaved | None, owner: str) -> PresetSaved | None:
     """A deleted preset is an error where the request names it, and none at all where only its project does."""
     if fields.preset_id is not None:
-        found = await find_preset(events, fields.preset_id)
-        if found is None or found.data.owner != owner:
+        found = await find_preset(events, fields.preset_id, owner)
+        if found is None:
             raise unknown_preset()
         return found
     default = project.data.default_preset_id if project else None
-    return await find_preset(events, default) if default else None
+    return await find_preset(events, default, owner) if default else None

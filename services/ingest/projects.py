@@ -1,4 +1,4 @@
-"""Projects: a name that jobs are found by, a directory that their outputs lie in, and a preset for new ones.
+"""Projects: a name that jobs are found by, a directory that their outputs lie in, a preset and a profile for new ones.
 
 Lives here: making, changing and deleting them, and what no two of them may share. Does not live here: HTTP
 (`routes.projects`), the rules for names and directories (`shared.curation`), the files of a project's jobs.
@@ -12,12 +12,14 @@ from dataclasses import dataclass
 
 import structlog
 
+from services.ingest.asker import By
 from services.ingest.history import TRIES
 from services.ingest.presets import find_preset, unknown_preset
 from services.ingest.saved import REMOVED, envelope, read_saved
 from services.ingest.storage import disk_errors, make_project_directory
 from shared.curation import SUBDIR_PART_MAX_BYTES, check_output_subdir, clean_name, clean_text
 from shared.eventlog.port import ConflictError, EventLog, Expect
+from shared.events.envelope import Value
 from shared.events.library import ProjectDeleted, ProjectSaved, ProjectSavedData
 from shared.events.subjects import ALL_PROJECTS, project_subject
 from shared.identity import new_id
@@ -43,6 +45,19 @@ class NewProject:
     name: str
     output_subdir: str | None
     default_preset_id: str | None
+    profile: dict[str, Value]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What of a project shall be otherwise; `profile` None: it stays.
+
+    `fixed` are the members that a request repeats and may not change.
+    """
+
+    default_preset_id: str | None
+    profile: dict[str, Value] | None
+    fixed: dict[str, str]
 
 
 class Projects:
@@ -52,27 +67,28 @@ class Projects:
         self._layout = layout
         self._lock = asyncio.Lock()
 
-    async def create(self, events: EventLog, wanted: NewProject, owner: str, traceparent: str | None) -> ProjectSaved:
+    async def create(self, events: EventLog, wanted: NewProject, by: By) -> ProjectSaved:
         """Append a new project and return its event.
 
         Raises Problem 409 where its name or its directory is taken, 422, 507, LogUnavailableError.
         """
         name = _checked_name(wanted.name)
         asked = None if wanted.output_subdir is None else _checked_subdir(wanted.output_subdir)
-        await _check_preset(events, wanted.default_preset_id)
+        await _check_preset(events, wanted.default_preset_id, by.actor)
         project_id = new_id(PREFIX)
-        attributes = envelope(project_id, owner, traceparent)  # one id for all tries (E3)
+        attributes = envelope(project_id, by)  # one id for all tries (E3)
         async with self._lock:
             for _ in range(TRIES):
                 known, head = await read_saved(events, ALL_PROJECTS, ProjectSaved)
-                _check_name_free(known.values(), name, owner)
+                _check_name_free(known.values(), name, by.actor)
                 candidates = default_subdirs(name, project_id) if asked is None else (asked,)
                 subdir = await asyncio.to_thread(self._claim, list(known.values()), candidates)
                 data = ProjectSavedData(
-                    owner=owner,
+                    owner=by.actor,
                     name=name,
                     output_subdir=subdir,
                     default_preset_id=wanted.default_preset_id,
+                    profile=wanted.profile,
                     created_at=attributes["time"],
                 )
                 event = ProjectSaved(**attributes, data=data)
@@ -111,26 +127,26 @@ async def project_named(events: EventLog, name: str, owner: str) -> ProjectSaved
     return next((one for one in known.values() if _is(one, name, owner)), None)
 
 
-async def change_project(
-    events: EventLog,
-    project_id: str,
-    default_preset_id: str | None,
-    fixed: dict[str, str],
-    actor: str,
-    traceparent: str | None,
-) -> ProjectSaved:
-    """Give the project another default preset; `fixed` are the members that a request repeats and may not change.
+async def projects_of(events: EventLog, owner: str) -> list[ProjectSaved]:
+    """Return the owner's projects, by name. Raises LogUnavailableError."""
+    known, _ = await read_saved(events, ALL_PROJECTS, ProjectSaved)
+    return sorted((one for one in known.values() if one.data.owner == owner), key=lambda one: name_key(one.data.name))
+
+
+async def change_project(events: EventLog, project_id: str, wanted: Change, by: By) -> ProjectSaved:
+    """Give the project another default preset, and another profile.
 
     Raises Problem 404, 409, 422, LogUnavailableError.
     """
-    await _check_preset(events, default_preset_id)
     for _ in range(TRIES):
-        now, head = await _existing(events, project_id)
-        _check_fixed(now.data, fixed)
-        if now.data.default_preset_id == default_preset_id:
+        now, head = await _existing(events, project_id, by)
+        await _check_preset(events, wanted.default_preset_id, now.data.owner)
+        _check_fixed(now.data, wanted.fixed)
+        profile = now.data.profile if wanted.profile is None else wanted.profile
+        data = now.data.model_copy(update={"default_preset_id": wanted.default_preset_id, "profile": profile})
+        if data == now.data:
             return now
-        data = now.data.model_copy(update={"default_preset_id": default_preset_id})
-        event = ProjectSaved(**envelope(project_id, actor, traceparent, now), data=data)
+        event = ProjectSaved(**envelope(project_id, by, now), data=data)
         try:
             await events.append(event, Expect(project_subject(project_id), head))
         except ConflictError:
@@ -139,14 +155,14 @@ async def change_project(
     raise _too_busy()
 
 
-async def delete_project(events: EventLog, project_id: str, actor: str, traceparent: str | None) -> None:
+async def delete_project(events: EventLog, project_id: str, by: By) -> None:
     """Let the project take no more jobs; those that it has keep its name and stay where they are.
 
     Raises Problem 404, also where it is deleted already, 409, LogUnavailableError.
     """
     for _ in range(TRIES):
-        now, head = await _existing(events, project_id)
-        event = ProjectDeleted(**envelope(project_id, actor, traceparent, now), data=REMOVED)
+        now, head = await _existing(events, project_id, by)
+        event = ProjectDeleted(**envelope(project_id, by, now), data=REMOVED)
         try:
             await events.append(event, Expect(project_subject(project_id), head))
         except ConflictError:
@@ -177,9 +193,9 @@ async def _read(events: EventLog, project_id: str) -> tuple[ProjectSaved | None,
     return known.get(project_id), head
 
 
-async def _existing(events: EventLog, project_id: str) -> tuple[ProjectSaved, int]:
+async def _existing(events: EventLog, project_id: str, by: By) -> tuple[ProjectSaved, int]:
     found, head = await _read(events, project_id)
-    if found is None:
+    if found is None or not by.principal.changes(found.data.owner):
         raise Problem(404, "project_not_found", "There is no project with this id.")
     return found, head
 
@@ -199,8 +215,8 @@ def _checked_subdir(raw: str) -> str:
         raise Problem(422, "invalid_output_subdir", f"The project's directory cannot be used: {error}.") from error
 
 
-async def _check_preset(events: EventLog, preset_id: str | None) -> None:
-    if preset_id is not None and await find_preset(events, preset_id) is None:
+async def _check_preset(events: EventLog, preset_id: str | None, owner: str) -> None:
+    if preset_id is not None and await find_preset(events, preset_id, owner) is None:
         raise unknown_preset()
 
 
@@ -229,7 +245,7 @@ def _check_subdir_free(known: Iterable[ProjectSaved], subdir: str) -> None:
     for one in known:
         if _overlap(one.data.output_subdir, subdir):
             detail = "Another project has this directory, or one around or inside it. Choose another one."
-            raise Problem(409, "project_exists", detail, output_subdir=one.data.output_subdir)
+            raise Problem(409, "output_subdir_taken", detail)  # whose it is, and how it is called, is not told
 
 
 def _overlap(one: str, other: str) -> bool:

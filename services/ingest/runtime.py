@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 
+from services.ingest.asker import By
 from services.ingest.bus import Bus
 from services.ingest.history import SOURCE, TRIES
 from shared.eventlog.port import ConflictError, EventLog, Expect
@@ -50,14 +51,12 @@ def checked(overrides: Mapping[str, float | None]) -> Overrides:
     return found
 
 
-async def change_limits(
-    events: EventLog, overrides: Overrides, reason: str, actor: str, traceparent: str | None
-) -> Overrides:
+async def change_limits(events: EventLog, overrides: Overrides, reason: str, by: By) -> Overrides:
     """Append the change and return every override that is in force after it.
 
     Raises Problem 409 where others change limits all the while, LogUnavailableError.
     """
-    attributes = _attributes(actor, traceparent)  # one id for all tries (E3)
+    attributes = _attributes(by)  # one id for all tries (E3)
     for _ in range(TRIES):
         in_force, head = await _in_force(events)
         event = LimitsChanged(**attributes, data=LimitsChangedData(overrides=overrides, reason=reason))
@@ -70,10 +69,10 @@ async def change_limits(
     raise Problem(409, "too_busy", "The limits change too fast. Try again.")
 
 
-async def request_prewarm(bus: Bus, preset: Mode, actor: str, traceparent: str | None) -> str:
+async def request_prewarm(bus: Bus, preset: Mode, by: By) -> str:
     """Append the request, wake the workers, and return the task's id. Raises LogUnavailableError."""
     data = PrewarmRequestedData(task=uuid7(), preset=preset)
-    await bus.log.append(PrewarmRequested(**_attributes(actor, traceparent), data=data))
+    await bus.log.append(PrewarmRequested(**_attributes(by), data=data))
     await bus.tell(PREWARM_WORKERS, data.model_dump_json().encode())
     log.info("prewarm_requested", task=data.task, preset=preset)
     return data.task
@@ -95,14 +94,14 @@ def _after(before: Overrides, change: Overrides) -> Overrides:
     return {name: value for name, value in sorted((before | change).items()) if value is not None}
 
 
-def _attributes(actor: str, traceparent: str | None) -> dict[str, Any]:
+def _attributes(by: By) -> dict[str, Any]:
     event_id = uuid7()
     return {
         "id": event_id,
         "source": SOURCE,
         "subject": AGGREGATE,
         "time": datetime.now(UTC),
-        "actor": actor,
+        "actor": by.actor,
         "correlationid": event_id,
-        "traceparent": traceparent,
+        "traceparent": by.traceparent,
     }

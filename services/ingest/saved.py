@@ -7,6 +7,7 @@ Nothing is remembered between requests: whoever else writes is seen at once.
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from services.ingest.asker import By
 from services.ingest.history import SOURCE
 from shared.eventlog.port import EventLog
 from shared.events.envelope import Envelope
@@ -35,7 +36,7 @@ async def read_saved(log: EventLog, scope: str, kind: type[SavedT]) -> tuple[dic
     return found, head
 
 
-def envelope(subject: str, actor: str, traceparent: str | None, cause: Envelope | None = None) -> dict[str, Any]:
+def envelope(subject: str, by: By, cause: Envelope | None = None) -> dict[str, Any]:
     """Return the attributes of a new event about a project or a preset; `cause` is the state that it follows."""
     event_id = uuid7()
     return {
@@ -43,7 +44,7 @@ def envelope(subject: str, actor: str, traceparent: str | None, cause: Envelope 
         "source": SOURCE,
         "subject": subject,
         "time": datetime.now(UTC),
-        "actor": actor,
+        "actor": by.actor,
         "correlationid": cause.correlationid if cause else event_id,
-        "traceparent": traceparent,
+        "traceparent": by.traceparent,
     }

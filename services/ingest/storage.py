@@ -13,9 +13,12 @@ import secrets
 import shutil
 import stat
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from io import FileIO
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
+from services.ingest.uploads.medium import PLAIN, Media
 from shared.artifacts import publish
 from shared.layout import Layout
 from shared.problems import Problem
@@ -23,7 +26,6 @@ from shared.problems import Problem
 READ_BLOCK = 1 << 20
 FLOOR_EVERY_BYTES = 64 << 20
 """Free space is looked at again after so many bytes."""
-FILE_MODE = 0o640
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 _EXTENSIONS = {"mov": "mp4", "matroska": "mkv", "avi": "avi", "mpegts": "ts", "ogg": "ogv"}
@@ -51,10 +53,47 @@ def disk_errors() -> Iterator[None]:
         raise
 
 
+class Source(Protocol):
+    """A file that a job may be made of, before there is one: what was just received, or a finished upload."""
+
+    @property
+    def upload_id(self) -> str: ...
+    @property
+    def path(self) -> Path: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def sha256(self) -> str: ...
+
+    @property
+    def sealed(self) -> str | None:
+        """The upload whose key it is encrypted with; `size` and `sha256` are of the plain bytes."""
+        ...
+
+    @property
+    def returns(self) -> bool:
+        """Whether it stays an upload where no job is made of it; else it goes."""
+        ...
+
+    def plain(self) -> AbstractContextManager[Path]:
+        """Have a path to the plain bytes in the block, for this process and what inherits its files."""
+        ...
+
+    def target(self, container: str) -> Path:
+        """Return the lasting name for a file of this container."""
+        ...
+
+    def promote(self, container: str) -> None:
+        """Give the checked file its lasting name. Raises OSError."""
+        ...
+
+
 class Part:
     """A source file being received as `up_<16 hex>.part`; `write` and the rest raise Problem 413, 507 and OSError."""
 
-    def __init__(self, layout: Layout, max_bytes: int, min_free_bytes: int) -> None:
+    returns = False
+
+    def __init__(self, layout: Layout, max_bytes: int, min_free_bytes: int, media: Media = PLAIN) -> None:
         self.upload_id = f"up_{secrets.token_hex(8)}"
         self.size = 0
         self.path = layout.upload_part(self.upload_id)
@@ -66,8 +105,9 @@ class Part:
         with disk_errors():
             layout.uploads.mkdir(parents=True, exist_ok=True)
             self._check_floor()
-            fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
-            self._file = os.fdopen(fd, "wb", buffering=0)
+            self._medium = media.new
+            self._file = self._medium.write(self.path, self.upload_id, 0)
+        self.sealed = self.upload_id if media.seals else None
 
     @property
     def sha256(self) -> str:
@@ -81,17 +121,19 @@ class Part:
         with disk_errors():
             if self.size >= self._floor_at:
                 self._check_floor()
-            rest = data
-            while rest:
-                rest = rest[self._file.write(rest) :]
+            self._file.append(data)
         self._digest.update(data)
         self.size += len(data)
 
     def finish(self) -> None:
         """Make the bytes durable; nothing can be written afterwards."""
         with disk_errors():
-            os.fsync(self._file.fileno())
+            self._file.finish()
             self._file.close()
+
+    def plain(self) -> AbstractContextManager[Path]:
+        """Have a path to the plain bytes in the block. Raises SealError, OSError."""
+        return self._medium.plain(self.path, self.upload_id)
 
     def target(self, container: str) -> Path:
         """Return the lasting name for a file of this container."""
@@ -123,14 +165,17 @@ def copy_input(layout: Layout, video_path: str, part: Part) -> None:
 
     Raises Problem 404 for what is not a regular file in there, 413, 507.
     """
-    with _open_input(layout, video_path) as file:
+    with open_input(layout, video_path) as file:
         while block := file.read(READ_BLOCK):
             part.write(memoryview(block))
 
 
 @contextlib.contextmanager
-def _open_input(layout: Layout, video_path: str) -> Iterator[FileIO]:
-    """Open by descriptors, component by component and through no symbolic link: nothing can be swapped meanwhile."""
+def open_input(layout: Layout, video_path: str) -> Iterator[FileIO]:
+    """Open by descriptors, component by component and through no symbolic link: nothing can be swapped meanwhile.
+
+    Raises Problem 404 for what is not a regular file in there.
+    """
     parts = PurePosixPath(video_path).parts
     own = layout.uploads.relative_to(layout.input).parts
     if not parts or ".." in parts or "\0" in video_path or parts[0] == "/" or parts[: len(own)] == own:

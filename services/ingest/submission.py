@@ -6,6 +6,7 @@ themselves (`fields`, `placing`, `languages`, `media`) and the cleaning up (`int
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,27 +17,32 @@ from starlette.requests import ClientDisconnect
 
 from services.ingest import intents, media
 from services.ingest.admission import check_admission
+from services.ingest.asker import By
 from services.ingest.bus import Bus
-from services.ingest.fields import Submission, fingerprint
+from services.ingest.fields import AUTO, Submission, fingerprint
 from services.ingest.history import SOURCE, submission_of
+from services.ingest.imports.files import write_imports
+from services.ingest.imports.reading import Imported, read_imports
 from services.ingest.intents import Intent
 from services.ingest.languages import check_pair, pairs_of
 from services.ingest.metrics import IngestMetrics
 from services.ingest.placing import Place, placed
 from services.ingest.settings import IngestSettings
-from services.ingest.storage import Part, disk_errors
+from services.ingest.storage import Source, disk_errors
 from services.ingest.workers import Workers
 from shared import tracing
 from shared.eventlog.job_history import load_job
 from shared.eventlog.port import ConflictError, Expect, LogUnavailableError
+from shared.events.names import Stage
 from shared.events.subjects import job_filter
-from shared.events.types import JobSubmitted, JobSubmittedData, SourceMedia
-from shared.identity import LOCAL_OWNER, derived_job_id, uuid7
+from shared.events.types import ImportedStage, JobSubmitted, JobSubmittedData, SourceMedia
+from shared.identity import derived_job_id, uuid7
 from shared.job.model import JobState
 from shared.layout import safe_stem
 from shared.media_check import CheckedMedia
 from shared.problems import Problem
 from shared.runtime_state import AdmitRequest
+from shared.sealing.format import SealError
 
 CHECKS_AT_ONCE = 2
 """Each media check may decode a file; more of them at once only slow each other and the stages down."""
@@ -53,7 +59,11 @@ class Request:
     fields: Submission
     title: str
     content: str
-    traceparent: str | None = None
+    by: By
+
+    @property
+    def owner(self) -> str:
+        return self.by.actor
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,14 @@ class Accepted:
     job_id: str
     state: JobState
     created: bool
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the checks found: the video, and what the submission brings of its dub."""
+
+    media: CheckedMedia
+    imported: Imported
 
 
 class Submissions:
@@ -84,37 +102,56 @@ class Submissions:
         key = asked.fields.idempotency_key
         if key is None:
             return None
-        job_id = derived_job_id(LOCAL_OWNER, key)
+        job_id = derived_job_id(asked.owner, key)
         first = await submission_of(self._bus.log, job_id)
         return await self._same(asked, first) if first else None
 
-    async def submit(self, asked: Request, part: Part, gone: Callable[[], Awaitable[None]]) -> Accepted:
+    async def submit(self, asked: Request, part: Source, gone: Callable[[], Awaitable[None]]) -> Accepted:
         """Check the received file and append the job. On any refusal nothing of it is left but `part`, the caller's.
 
         `gone` returns when the client has left, which ends the check, but not an append that has begun.
         Raises Problem 409, 422, 429, 503, 507, starlette's ClientDisconnect, and LogUnavailableError; after the
         latter the sweep settles what is left.
         """
-        with self._metrics.submission(part.size) as ending, tracing.span("submit", asked.traceparent) as span:
-            accepted = await self._submit(replace(asked, traceparent=span.traceparent), part, gone)
+        with self._metrics.submission(part.size) as ending, tracing.span("submit", asked.by.traceparent) as span:
+            accepted = await self._submit(
+                replace(asked, by=replace(asked.by, traceparent=span.traceparent)), part, gone
+            )
             span.set(job_id=accepted.job_id, state=accepted.state.value)
             ending.result = "accepted" if accepted.created else "repeated"
             return accepted
 
-    async def _submit(self, asked: Request, part: Part, gone: Callable[[], Awaitable[None]]) -> Accepted:
+    async def _submit(self, asked: Request, part: Source, gone: Callable[[], Awaitable[None]]) -> Accepted:
         if found := await self.earlier(asked):
             return found
-        place = await placed(self._bus.log, asked.fields, LOCAL_OWNER)
-        check_pair(pairs_of(await self._workers.known()), place.fields.src_lang, place.fields.tgt_lang)
+        place, imported = await self.judged(asked)
         checked = await _unless(gone, self._check(asked, part))
-        return checked if isinstance(checked, Accepted) else await self._create(asked, place, part, checked)
+        if isinstance(checked, Accepted):
+            return checked
+        return await self._create(asked, place, part, Found(checked, imported.within(checked.duration_s)))
 
-    async def _check(self, asked: Request, part: Part) -> CheckedMedia | Accepted:
+    async def judged(self, asked: Request) -> tuple[Place, Imported]:
+        """Return what can be told of a submission without its video. Raises Problem 422, 503, LogUnavailableError."""
+        place = await placed(self._bus.log, asked.fields, asked.owner)
+        fields, imported = await asyncio.to_thread(read_imports, place.fields)
+        source = AUTO if imported.target else fields.src_lang  # nothing is translated then
+        check_pair(pairs_of(await self._workers.known()), source, fields.tgt_lang)
+        return replace(place, fields=fields), imported
+
+    async def _check(self, asked: Request, part: Source) -> CheckedMedia | Accepted:
         """Wait for a turn; by then another submission with the same key may have made the job."""
         async with self._checks:
             if found := await self.earlier(asked):
                 return found
-            return await media.check(part.path, self._settings.max_video_min, self._settings.media_check_timeout_s)
+            return await self._examined(part.plain())
+
+    async def examined(self, plain: AbstractContextManager[Path]) -> CheckedMedia:
+        """Wait for a turn, and return what is in a video. Raises as `media.check`."""
+        async with self._checks:
+            return await self._examined(plain)
+
+    async def _examined(self, plain: AbstractContextManager[Path]) -> CheckedMedia:
+        return await media.check(plain, self._settings.media_limits, self._settings.media_check_timeout_s)
 
     async def _same(self, asked: Request, first: JobSubmitted) -> Accepted:
         if first.data.body_fingerprint != fingerprint(asked.fields, asked.content, asked.title):
@@ -127,20 +164,20 @@ class Submissions:
             raise Problem(409, "idempotency_job_deleted", detail, id=job.id)
         return Accepted(job.id, job.state, created=False)
 
-    async def _create(self, asked: Request, place: Place, part: Part, checked: CheckedMedia) -> Accepted:
+    async def _create(self, asked: Request, place: Place, part: Source, found: "Found") -> Accepted:
         key = asked.fields.idempotency_key
-        job_id = derived_job_id(LOCAL_OWNER, key) if key else uuid7()
+        job_id = derived_job_id(asked.owner, key) if key else uuid7()
         events = self._bus.log  # before anything is made
-        wanted = AdmitRequest(owner=LOCAL_OWNER, job_id=job_id, bytes=part.size, duration_s=checked.duration_s)
+        wanted = AdmitRequest(owner=asked.owner, job_id=job_id, bytes=part.size, duration_s=found.media.duration_s)
         try:
             await check_admission(self._bus, wanted)
         except Problem:
-            if found := await self.earlier(asked):  # it was this very job, sent twice, that took the last place
-                return found
+            if earlier := await self.earlier(asked):  # it was this very job, sent twice, that took the last place
+                return earlier
             raise
         stem = safe_stem(asked.title)
-        intent = await asyncio.to_thread(self._prepare, job_id, stem, place.subdir, asked.title, part, checked)
-        event = self._event(asked, place, intent, part, checked, stem)
+        intent, imports = await asyncio.to_thread(self._prepare, job_id, stem, place, asked.title, part, found)
+        event = self._event(asked, place, intent, part, found.media, imports)
         try:
             await events.append(event, Expect(job_filter(job_id), 0))
         except ConflictError:
@@ -161,33 +198,52 @@ class Submissions:
             log.warning("pointer_postponed", job_id=job_id, error=error.strerror)  # the job exists; the sweep writes it
         return Accepted(job_id, JobState.QUEUED, created=True)
 
-    def _prepare(self, job_id: str, stem: str, subdir: str, title: str, part: Part, checked: CheckedMedia) -> Intent:
+    def _prepare(
+        self, job_id: str, stem: str, place: Place, title: str, part: Source, found: "Found"
+    ) -> tuple[Intent, dict[Stage, ImportedStage]]:
         """Make what the event will name. Undoes itself. Raises Problem 507, OSError."""
         with disk_errors():
-            base_dir = self._layout.claim_base_dir(job_id, stem, subdir)
-            source = part.target(checked.container).name
-            intent = Intent(upload_id=part.upload_id, job_id=job_id, base_dir=base_dir, source=source, title=title)
+            base_dir = self._layout.claim_base_dir(job_id, stem, place.subdir)
+            source = part.target(found.media.container).name
+            intent = Intent(
+                upload_id=part.upload_id,
+                job_id=job_id,
+                base_dir=base_dir,
+                source=source,
+                title=title,
+                returns=part.returns,
+            )
             try:
                 intents.record(self._layout, intent)
-                part.promote(checked.container)
-            except OSError:
+                paths = self._layout.job(job_id, base_dir, stem)
+                languages = place.fields.src_lang, place.fields.tgt_lang
+                imports = write_imports(found.imported, paths, part.upload_id, languages, found.media.duration_s)
+                part.promote(found.media.container)
+            except (OSError, SealError):
                 intents.settle(self._layout, intent, None)
                 raise
-        return intent
+        return intent, imports
 
     def _event(
-        self, asked: Request, place: Place, intent: Intent, part: Part, checked: CheckedMedia, stem: str
+        self,
+        asked: Request,
+        place: Place,
+        intent: Intent,
+        part: Source,
+        checked: CheckedMedia,
+        imports: dict[Stage, ImportedStage],
     ) -> JobSubmitted:
         source = SourceMedia(
             path=self._relative(self._layout.uploads / intent.source),
             sha256=part.sha256,
+            sealed=part.sealed,
             **checked.model_dump(),
         )
         fields = place.fields
         data = JobSubmittedData(
-            owner=LOCAL_OWNER,
+            owner=asked.owner,
             title=asked.title,
-            stem=stem,
+            stem=safe_stem(asked.title),
             base_dir=intent.base_dir,
             source=source,
             src_lang=fields.src_lang,
@@ -203,6 +259,8 @@ class Submissions:
             preset_id=place.preset_id,
             tags=fields.tags,
             visibility=fields.visibility,
+            upload_id=part.upload_id if part.returns else None,
+            imports=imports,
         )
         event_id = uuid7()
         return JobSubmitted(
@@ -210,9 +268,9 @@ class Submissions:
             source=SOURCE,
             subject=intent.job_id,
             time=datetime.now(UTC),
-            actor=LOCAL_OWNER,
+            actor=asked.owner,
             correlationid=event_id,
-            traceparent=asked.traceparent,
+            traceparent=asked.by.traceparent,
             data=data,
         )
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from services.ingest.asker import By
 from services.ingest.history import SOURCE, TRIES
 from shared.eventlog.port import ConflictError, EventLog, Expect, Recorded
 from shared.events.library import (
@@ -25,14 +26,6 @@ from shared.problems import Problem
 from shared.webhooks import PER_OWNER_MAX, is_webhook_id
 
 READ_AT_ONCE = 256
-
-
-@dataclass(frozen=True)
-class By:
-    """Who writes, and the trace that it belongs to."""
-
-    actor: str
-    traceparent: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,11 +57,11 @@ async def create(log: EventLog, by: By, *, url: str, events: list[str], descript
     raise _too_busy()
 
 
-async def load(log: EventLog, webhook_id: str, owner: str) -> tuple[Webhook, int]:
+async def load(log: EventLog, webhook_id: str, by: By) -> tuple[Webhook, int]:
     """Return the webhook and the last sequence of its subject. Raises Problem 404, LogUnavailableError."""
     records = await _read_all(log, webhook_subject(webhook_id)) if is_webhook_id(webhook_id) else []
     data = _fold(records).get(webhook_id)
-    if data is None or data.owner != owner:
+    if data is None or not by.principal.changes(data.owner):
         raise Problem(404, "webhook_not_found", "There is no webhook with this id.")
     return Webhook(webhook_id, data), records[-1].seq
 
@@ -100,7 +93,7 @@ async def delete(log: EventLog, webhook_id: str, by: By) -> None:
     """Delete the webhook. Raises Problem 404, 409, LogUnavailableError."""
     event = WebhookDeleted(**_attributes(webhook_id, by, uuid7()), data=CurationData())
     for _ in range(TRIES):
-        _, head = await load(log, webhook_id, by.actor)
+        _, head = await load(log, webhook_id, by)
         try:
             await log.append(event, Expect(webhook_subject(webhook_id), head))
         except ConflictError:
@@ -114,7 +107,7 @@ async def ask_to_send(log: EventLog, webhook_id: str, by: By, message: str = "")
 
     Raises Problem 404, 409 for an old message of a disabled webhook, LogUnavailableError.
     """
-    webhook, _ = await load(log, webhook_id, by.actor)
+    webhook, _ = await load(log, webhook_id, by)
     if message and not webhook.data.enabled:
         raise Problem(409, "webhook_disabled", "The webhook is disabled. Enable it first.")
     event_id = uuid7()
@@ -129,7 +122,7 @@ async def _save(
 ) -> Webhook:
     event_id = uuid7()  # one for all tries, so that a lost answer is recognised (E3)
     for _ in range(TRIES):
-        webhook, head = await load(log, webhook_id, by.actor)
+        webhook, head = await load(log, webhook_id, by)
         data = WebhookSavedData.model_validate(changed(webhook.data).model_dump())
         if data == webhook.data:
             return webhook

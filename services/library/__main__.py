@@ -1,6 +1,7 @@
 """`python -m services.library`: the library service as a process.
 
-Lives here: the start. Exit codes: 0 after SIGTERM or Ctrl-C, 78 for an address that is refused.
+Lives here: the start. Exit codes: 0 after SIGTERM or Ctrl-C, 78 for an address that is refused, or
+encryption at rest that cannot work.
 """
 
 import sys
@@ -11,6 +12,7 @@ import uvloop
 from services.library.service import serve
 from services.library.settings import LibrarySettings
 from shared.loopback import NotLoopbackError, check_listen_address
+from shared.sealing.keys import vault_or_exit
 from shared.telemetry import configure_logging
 
 EX_CONFIG = 78
@@ -25,7 +27,7 @@ def main() -> None:
     except NotLoopbackError as error:
         structlog.get_logger().error("refused_address", detail=str(error))
         sys.exit(EX_CONFIG)
-    uvloop.run(serve(settings))
+    uvloop.run(serve(settings, vault_or_exit(settings)))
 
 
 if __name__ == "__main__":

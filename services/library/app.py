@@ -3,22 +3,22 @@
 Lives here: which routes there are, in which order, and what stands around all of them. Does not live here: any route.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 
-from services.library.head import HeadAsGet
+from services.library.access import TABLE
 from services.library.lane import FilesLane, ListLane
 from services.library.library import Library
 from services.library.metrics import LibraryMetrics
 from services.library.pages import routes as pages
+from services.library.pages.refusals import RefusalPages
 from services.library.routes import events, files, health, jobs, logs, outputs, projects, stats, webhooks, ws
 from services.library.routes.documents import EVERYWHERE
 from services.library.webhooks.dispatcher import Dispatcher
-from shared import methods, metrics, problems
-from shared.loopback import BrowserGuard
+from shared import metrics, problems
+from shared.access.front import Front
 
 STATIC = Path(__file__).parent / "pages" / "static"
 
@@ -37,13 +37,8 @@ ROUTERS = (
 )
 
 
-def create_app(
-    library: Library, dispatcher: Dispatcher, allowed_hosts: Iterable[str] = (), handoff_token: str = ""
-) -> FastAPI:
-    """Return the application over a running library.
-
-    `allowed_hosts` may be named besides loopback; a gateway that shows `handoff_token` sends files itself.
-    """
+def create_app(library: Library, dispatcher: Dispatcher, front: Front, handoff_token: str = "") -> FastAPI:
+    """Return the application over a running library; a gateway that shows `handoff_token` sends files itself."""
     app = FastAPI(
         title="Dubline library",
         version="1",
@@ -55,15 +50,14 @@ def create_app(
     app.state.library = library
     app.state.webhooks = dispatcher
     app.state.handoff_token = handoff_token
-    app.add_middleware(HeadAsGet)
     app.add_middleware(ListLane, library=library)
     app.add_middleware(FilesLane, library=library, token=handoff_token)
-    app.add_middleware(BrowserGuard, allowed_hosts=allowed_hosts)  # added last, so it is asked first
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)
-    methods.install(app, [route for router in ROUTERS for route in router.routes], head_as_get=True)
     measured = LibraryMetrics(library, dispatcher)
     metrics.install(app, measured.registry, measured.refresh)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    front.install(app, TABLE)
+    app.add_middleware(RefusalPages)
     return app

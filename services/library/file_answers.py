@@ -1,7 +1,7 @@
 """The answer to a request for a file.
 
-Lives here: the order of RFC 9110 (find, preconditions, range, send), and whose a file is. Does not live here: the parts
-of it, the route and its document (`routes.files`).
+Lives here: the order of RFC 9110 (find, preconditions, range, send), and what is recorded of a file. Does not live
+here: the parts of it, who may read it (`file_owners`), the route and its document (`routes.files`).
 """
 
 import hmac
@@ -14,11 +14,14 @@ from datetime import datetime
 from starlette.responses import Response
 
 from services.library.file_headers import describing_headers, validating_headers, validators
+from services.library.file_owners import may_read
 from services.library.files import NotServedError, OpenFile, open_below
 from services.library.jobstore.queries import RecordedFile, read_file
 from services.library.library import Library
 from services.library.ranges import UnsatisfiableRangeError, combined, parse_ranges, precondition, range_applies
 from services.library.sending import FileResponse, handed_off
+from services.library.unsealing import revealed
+from shared.access.principal import Principal
 from shared.problems import Problem
 
 GATEWAY_HEADER = "x-dubline-gateway"
@@ -44,19 +47,28 @@ class Asked:
     path: str
     headers: Mapping[str, str]
     token: str
+    who: Principal
 
     @classmethod
-    def of(cls, method: str, path: str, headers: Iterable[tuple[str, str]], token: str) -> "Asked":
+    def of(cls, method: str, path: str, headers: Iterable[tuple[str, str]], token: str, who: Principal) -> "Asked":
         """`headers` may repeat names; `path` is relative to the output root, decoded."""
-        return cls(method, path, combined(headers), token)
+        return cls(method, path, combined(headers), token, who)
 
 
 async def answer(library: Library, asked: Asked) -> Response:
-    """Return the response to a request for a file. Raises Problem 404, 412, 416."""
+    """Return the response to a request for a file. Raises Problem 404, 412, 416, 500 (`unsealing`)."""
     root, path = library.layout.output, asked.path
+
+    def find(jobs_db: sqlite3.Connection) -> tuple[Owner | None, OpenFile]:
+        if not may_read(jobs_db, root, path, asked.who):
+            raise NotServedError(path)
+        owner = owner_of(jobs_db, path)
+        digest = owner.file.sha256 if owner else None
+        return owner, revealed(open_below(root, path), root / path, library.vault, digest)
+
     try:
-        # One turn of a thread for both; jobs.db lies on the same volume, so one is as slow as the other.
-        owner, opened = await library.reader.run(lambda jobs_db: (owner_of(jobs_db, path), open_below(root, path)))
+        # One turn of a thread for all; jobs.db lies on the same volume, so one is as slow as the other.
+        owner, opened = await library.reader.run(find)
     except NotServedError as error:
         raise Problem(404, "file_not_found", "There is no such file.") from error
     try:
@@ -70,10 +82,10 @@ async def answer(library: Library, asked: Asked) -> Response:
 
 
 def owner_of(connection: sqlite3.Connection, path: str) -> Owner | None:
-    """Return whose file this is, by indexed look-ups, however many jobs there are (predecessor fault V10).
+    """Return what is recorded of this file, by indexed look-ups, however many jobs there are (predecessor fault V10).
 
-    The seam for accounts: who asks is checked against what this returns, before the file is opened. None for what no
-    job recorded: logs, review files, chunks of a stream, what the predecessor left. Raises sqlite3.Error.
+    None for what no job recorded: logs, review files, chunks of a stream, what the predecessor left.
+    Raises sqlite3.Error.
     """
     recorded = read_file(connection, path)
     if recorded is None:
@@ -102,7 +114,7 @@ def _answer(asked: Asked, opened: OpenFile, owner: Owner | None) -> Response:
             detail = f"The file has {opened.size} bytes."
             raise Problem(416, "range_not_satisfiable", detail, headers=unsatisfied) from error
     described = describing_headers(asked.path, known)
-    if asked.method == "GET" and _through_gateway(asked):
+    if asked.method == "GET" and opened.sealed is None and _through_gateway(asked):
         return handed_off(asked.path, described, spans)
     return FileResponse(opened, described, spans)
 

@@ -5,7 +5,7 @@ out. openat2 with RESOLVE_BENEATH would do the same in one call, but Python has 
 and closing a file three levels down takes as long (20 microseconds against 21), and where a container's filter or an
 old kernel refuses it the steps would be needed as well.
 
-Does not live here: HTTP (`file_headers`, `ranges`, `sending`) and which file is whose (`routes.files.owner_of`).
+Does not live here: HTTP (`file_headers`, `ranges`, `sending`) and which file is whose (`file_owners`).
 """
 
 import os
@@ -14,6 +14,8 @@ import stat
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+
+from shared.sealing.reader import SealedReader
 
 OWN_DIRECTORIES = frozenset({"_state", "jobs"})
 """At the output root: databases and caches; pointers, which name paths of this machine."""
@@ -28,11 +30,12 @@ class NotServedError(Exception):
 
 @dataclass(frozen=True)
 class OpenFile:
-    """A file that is open for reading; whoever holds it closes `fd`."""
+    """A file that is open for reading; whoever holds it closes `fd`. Of an encrypted one `size` is the plain one."""
 
     fd: int
     size: int
     modified: datetime
+    sealed: SealedReader | None = None
 
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")

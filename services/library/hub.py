@@ -3,7 +3,8 @@
 Lives here: one encoding per event for all clients, the newest events in memory (`Hub.after`), the newest rows, and
 who is woken. A client keeps no queue: it is a place in the log, and one that fell behind these events reads the log
 again from its place: no gap, no duplicate, and memory that does not grow with the number of slow clients.
-Does not live here: HTTP (`services.library.routes.events`) and reading the log (`services.library.follower`).
+Does not live here: HTTP (`services.library.routes.events`), reading the log and what a client may see of it
+(`services.library.follower`).
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
+from services.library.audiences import aggregate_of
 from services.library.committed import Committed
 from services.library.live import LiveProgress
 from services.library.view import DOING, job_progress
@@ -52,6 +54,8 @@ class Frame:
 
     seq: int
     job_id: str
+    about: str
+    """The job, project or preset, by id: who may read the event is asked of it (`audiences`)."""
     kind: str
     """Its type without the product's name: `job.completed.v1`."""
     wire: bytes
@@ -60,14 +64,16 @@ class Frame:
 def frame(recorded: Recorded) -> Frame | None:
     """Return the SSE frame of an event: its id is the sequence, its data the CloudEvent.
 
-    None for one that does not decode, and for what is not of jobs, projects and presets: where webhooks go, and what
-    schedulers tell each other, is no business of pages.
+    None for one that does not decode, and for what is not of jobs, projects and presets: where webhooks go, what people
+    do to their accounts, uploads and settings, and what schedulers tell each other, is no business of pages.
     """
     event = recorded.event
     if not isinstance(event, JobEvent | StageEvent | ProjectEvent | PresetEvent):
         return None
     wire = b"id: %d\ndata: %b\n\n" % (recorded.seq, one_line(recorded.raw))
-    return Frame(recorded.seq, job_of(recorded.subject), event.type.removeprefix(TYPE_PREFIX), wire)
+    job_id = job_of(recorded.subject)
+    about = job_id or aggregate_of(recorded.subject)
+    return Frame(recorded.seq, job_id, about, event.type.removeprefix(TYPE_PREFIX), wire)
 
 
 def one_line(text: bytes) -> bytes:

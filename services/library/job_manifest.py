@@ -59,6 +59,7 @@ def build(job: Job, layout: Layout) -> JobManifest:
         job=JobInfo(
             id=job.id,
             owner_id=submitted.owner,
+            visibility=job.visibility,
             created_at=_TIMESTAMP.dump_python(job.created_at),
             updated_at=_TIMESTAMP.dump_python(job.updated_at),
             mode=job.mode,

@@ -11,6 +11,7 @@ from services.library.answers import CONTENT_TYPE, HEADERS, unchanged
 from services.library.file_answers import Asked, answer
 from services.library.library import Library
 from services.library.routes.parameters import parse_list_query
+from shared.access.current import PRINCIPAL
 from shared.problems import Problem
 
 PATH = "/api/jobs"
@@ -36,7 +37,7 @@ class ListLane:
         except ValueError:
             await self._app(scope, receive, send)
             return
-        body, etag = await self._library.pages.read(query.page())
+        body, etag = await self._library.pages.read(query.page(scope[PRINCIPAL]))
         tag = (b"etag", etag.encode())
         if unchanged(_if_none_match(scope), etag):
             await send({"type": "http.response.start", "status": 304, "headers": [*_SAME, tag]})
@@ -60,7 +61,7 @@ class FilesLane:
             await self._app(scope, receive, send)
             return
         headers = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
-        asked = Asked.of(scope["method"], scope["path"].removeprefix(FILES), headers, self._token)
+        asked = Asked.of(scope["method"], scope["path"].removeprefix(FILES), headers, self._token, scope[PRINCIPAL])
         try:
             response = await answer(self._library, asked)
         except Problem as problem:

@@ -13,17 +13,22 @@ import orjson
 from fastapi import Request
 
 from services.library import past
+from services.library.audiences import Audiences
+from services.library.committed import Committed
 from services.library.hub import Hub
-from services.library.jobstore.filters import JobFilter
+from services.library.jobstore.filters import EVERY_JOB, JobFilter
 from services.library.jobstore.queries import read_job, read_outputs
 from services.library.jobstore.reader import Reader
-from services.library.listing import EVERY_JOB, Listing, page_query, read_listing
+from services.library.listing import Listing, page_query, read_listing
 from services.library.live import LiveProgress
 from services.library.page_reads import PageReads
+from services.library.readers import sees_row
 from services.library.view import job_row, outputs_row
+from shared.access.principal import Principal
 from shared.eventlog.port import EventLog
 from shared.job.model import Job
 from shared.layout import Layout
+from shared.sealing.vault import Vault
 
 
 @dataclass(frozen=True)
@@ -37,10 +42,19 @@ class Library:
     hub: Hub
     connected: Callable[[], bool]
     """Whether the broker is reachable now; reads answer without it."""
+    vault: Vault | None = None
+    """What opens files that are encrypted at rest."""
     pages: PageReads = field(init=False)
+    audiences: Audiences = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pages", PageReads(self.reader, self.live))
+        object.__setattr__(self, "audiences", Audiences(self.reader, self.log))
+
+    def publish(self, committed: Committed) -> None:
+        """Tell the streams of a committed batch, first of all who may be told. On the event loop."""
+        self.audiences.hear(committed)
+        self.hub.publish(committed)
 
 
 def library_of(request: Request) -> Library:
@@ -72,14 +86,16 @@ def read_whole(connection: sqlite3.Connection, job_id: str) -> tuple[bytes | Non
         connection.execute("COMMIT")
 
 
-async def get_job(library: Library, job_id: str) -> dict[str, Any]:
-    """Return one job with its outputs and its live progress.
+async def get_job(library: Library, job_id: str, who: Principal) -> dict[str, Any]:
+    """Return one job with its outputs and its live progress, if `who` may read it.
 
-    One that jobs.db does not show yet is read from the log: who has submitted it may ask at once.
+    One that jobs.db does not show them (yet) is read from the log: who has submitted it may ask at once, and a job of
+    another's is looked for no longer and no shorter than one that never was.
     Raises Problem 404, 410 for a deleted job.
     """
     row, outputs = await library.reader.run(lambda connection: read_whole(connection, job_id))
-    if row is None:
-        return shown_job(await past.unlisted(library.log, job_id, connected=library.connected()))
+    found = None if row is None else orjson.loads(row)
+    if found is None or not sees_row(who, found):
+        return shown_job(await past.unlisted(library.log, job_id, who, connected=library.connected()))
     made = orjson.loads(outputs).get("outputs") or [] if outputs else []
-    return library.live.over(orjson.loads(row)) | {"outputs": made}
+    return library.live.over(found) | {"outputs": made}

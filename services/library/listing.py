@@ -8,7 +8,7 @@ import re
 import sqlite3
 from dataclasses import dataclass
 
-from services.library.jobstore.filters import JobFilter, Page, PageQuery
+from services.library.jobstore.filters import EVERY_JOB, JobFilter, Page, PageQuery
 from services.library.jobstore.queries import read_page
 from services.library.live import LiveProgress
 from shared.problems import Problem
@@ -20,8 +20,6 @@ OFFSET_MAX = 10**9
 CURSOR_PATTERN = "^1[0-7][0-9a-f]{15}$"
 """The form of a cursor, and a place of 63 bits in it: every text of this pattern is one."""
 _CURSOR = re.compile(CURSOR_PATTERN, re.ASCII)
-
-EVERY_JOB = JobFilter()
 
 
 def page_query(*, limit: int, offset: int = 0, cursor: str | None = None, wanted: JobFilter = EVERY_JOB) -> PageQuery:

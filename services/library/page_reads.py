@@ -1,7 +1,8 @@
 """Reading pages of the list for many clients at once.
 
 Lives here: one visit to a reader's thread for all requests that wait, because a visit costs a third of a page; and the
-tags of pages that have not changed, because comparing two pages costs a tenth of a digest. Does not live here: the
+tags of pages that have not changed, because comparing two pages costs a tenth of a digest. Who reads is part of what is
+asked (`JobFilter.reader`), so that nobody is given a page or a tag that was read for another. Does not live here: the
 page (`services.library.listing`), HTTP.
 """
 

@@ -1,6 +1,7 @@
 """What only the log knows of a job: its events, how it was at an earlier moment, and that it was deleted.
 
-Lives here: reading that from the log, and the answer while the log is away. Does not live here: the fold
+Lives here: reading that from the log, and the answer while the log is away. Whether somebody may read a job's past is
+judged by the job of now: once it is private, all of it is. Does not live here: the fold
 (`shared.eventlog.job_history`), rows of jobs.db (`services.library.library`).
 """
 
@@ -13,6 +14,8 @@ from typing import Any, TypeVar
 
 import orjson
 
+from services.library.readers import sees_job
+from shared.access.principal import Principal
 from shared.eventlog.job_history import fold, load_job, read_records, until
 from shared.eventlog.port import EventLog, LogUnavailableError, Recorded
 from shared.job.model import Job
@@ -86,15 +89,15 @@ async def _in_time(reading: Awaitable[T]) -> T:
         raise LogUnavailableError("the log did not answer in time") from error
 
 
-async def unlisted(log: EventLog, job_id: str, *, connected: bool) -> Job:
-    """Return a job that has no row, from the log. Raises Problem 404 (also while the log is away), 410."""
+async def unlisted(log: EventLog, job_id: str, who: Principal, *, connected: bool) -> Job:
+    """Return a job that has no row for `who`, from the log. Raises Problem 404 (also while the log is away), 410."""
     job: Job | None = None
     if connected:
         try:
             job, _ = await _in_time(load_job(log, job_id))
         except LogUnavailableError:
             job = None
-    if job is None:
+    if job is None or not sees_job(who, job):
         raise no_such_job()
     if job.deleted:
         raise deleted()
@@ -102,7 +105,10 @@ async def unlisted(log: EventLog, job_id: str, *, connected: bool) -> Job:
 
 
 async def history_of(log: EventLog, job_id: str, *, connected: bool) -> list[Recorded]:
-    """Return all events of a job, the oldest first; none for one that the log does not know. Raises Problem 503."""
+    """Return all events of a job, the oldest first; none for one that the log does not know. Raises Problem 503.
+
+    For a job of which it is known that the reader may read it.
+    """
     if not connected:
         raise log_unavailable()
     try:
@@ -111,17 +117,19 @@ async def history_of(log: EventLog, job_id: str, *, connected: bool) -> list[Rec
         raise log_unavailable() from error
 
 
-async def job_at(log: EventLog, job_id: str, moment: int | datetime, *, connected: bool) -> Past:
-    """Return a job as it was at a sequence of the log or at a time. Raises Problem 404, 410, 503."""
-    if not connected:
-        raise log_unavailable()
-    try:
-        if isinstance(moment, int):
-            records = await _in_time(read_records(log, job_id, up_to=moment))
-        else:
-            records = until(await _in_time(read_records(log, job_id)), moment)
-    except LogUnavailableError as error:
-        raise log_unavailable() from error
+async def job_at(log: EventLog, job_id: str, moment: int | datetime, who: Principal, *, connected: bool) -> Past:
+    """Return a job as it was at a sequence of the log or at a time, if `who` may read it.
+
+    Raises Problem 404, 410, 503.
+    """
+    every = await history_of(log, job_id, connected=connected)
+    now = fold(every)
+    if now is None or not sees_job(who, now):
+        raise no_such_job()
+    if isinstance(moment, datetime):
+        records = until(every, moment)
+    else:
+        records = [found for found in every if found.seq <= moment]
     job = fold(records)
     if job is None:
         raise no_such_job()

@@ -14,9 +14,10 @@ from typing import Any
 import structlog
 
 from services.library.committed import Committed
+from services.library.jobstore.codec import ForeignRowError
 from services.library.jobstore.schema import JOBS_PROJECTION
 from services.library.jobstore.store import Cursor, JobStore
-from services.library.settings_rows import SettingsRow, settings_row
+from services.library.settings_rows import Row, SettingsRow, settings_row, used_upload
 from services.library.view import encode, job_row, made_by, outputs_row
 from shared.eventlog.job_history import step
 from shared.eventlog.port import Recorded
@@ -132,11 +133,25 @@ class Projection:
             job_id = job_of(recorded.subject)
             if job_id or recorded.event is None:
                 self._fold_job(changes, job_id, recorded)
-            elif (row := settings_row(recorded.event)) is not None:
+                row = None if recorded.event is None else used_upload(recorded.event)
+            else:
+                row = settings_row(recorded.event, lambda key: self._upload(changes, key))
+            if row is not None:
                 changes.settings[row.table, row.key] = row
         if last is not None:
             changes.cursor = Cursor(last.seq, digest(last))
         return changes
+
+    def _upload(self, changes: _Changes, key: str) -> Row | None:
+        """Return the row of an upload as these changes leave it so far."""
+        row = changes.settings.get(("uploads", key))
+        if row is not None:
+            return row.value
+        try:
+            found = self._store.uploads.get(key)
+        except ForeignRowError:
+            return None
+        return found if isinstance(found, dict) else None
 
     def _fold_job(self, changes: _Changes, job_id: str, recorded: Recorded) -> None:
         if recorded.event is not None and job_id in self._deleted:

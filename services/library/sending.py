@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from services.library.files import OpenFile
+from shared.sealing.format import CHUNK
 
 BLOCK = 512 * 1024
 """Bytes per read and per send: the measured optimum against an event loop's overhead."""
@@ -52,6 +53,8 @@ class FileResponse(Response):
     def __init__(self, file: OpenFile, headers: dict[str, str], spans: Sequence[Span] | None) -> None:
         self._file = file
         self._reading: Future[bytes] | None = None
+        self._begun_at: int | None = None
+        """Where the block begins that is being read ahead."""
         self._pieces = self._plan(spans, headers)
         length = sum(len(piece) if isinstance(piece, bytes) else piece[1] - piece[0] + 1 for piece in self._pieces)
         status = 200 if spans is None else 206
@@ -91,8 +94,10 @@ class FileResponse(Response):
         """Send one span; False if the client went away, which the server tells nobody who only sends."""
         first, last = span
         while first <= last:
-            block = await self._read(first, min(BLOCK, last - first + 1))
+            block = await self._read(first, last)
             first += len(block)
+            if self._file.sealed and first <= last:
+                self._begin_reading(first, last)  # decrypted while the block before it is sent
             await send({"type": "http.response.body", "body": block, "more_body": True})
             # A fast client, or one that is gone, makes none of these wait: the others have their turn here.
             await asyncio.sleep(0)
@@ -100,15 +105,28 @@ class FileResponse(Response):
                 return False
         return True
 
-    async def _read(self, first: int, wanted: int) -> bytes | memoryview:
-        """Return the next bytes: those that are in memory at once, any others by a thread. Raises OSError."""
-        block: bytes | memoryview | None = _read_cached(self._file.fd, first, wanted)
+    async def _read(self, first: int, last: int) -> bytes | memoryview:
+        """Return the next bytes: what is in memory at once, anything else by a thread. Raises OSError, SealError."""
+        block: bytes | memoryview | None = None
+        if self._file.sealed is None:
+            block = _read_cached(self._file.fd, first, min(BLOCK, last - first + 1))
         if block is None:
-            self._reading = FILE_POOL.submit(os.pread, self._file.fd, wanted, first)
+            if self._begun_at != first:
+                self._begin_reading(first, last)
+            assert self._reading is not None
             block = await asyncio.wrap_future(self._reading)
+            self._begun_at = None
         if not block:
             raise OSError(errno.EIO, "the file became shorter while it was sent")
         return block
+
+    def _begin_reading(self, first: int, last: int) -> None:
+        sealed, wanted = self._file.sealed, min(BLOCK, last - first + 1)
+        if sealed is None:
+            self._reading = FILE_POOL.submit(os.pread, self._file.fd, wanted, first)
+        else:  # up to the end of a chunk, so that none is decrypted twice
+            self._reading = FILE_POOL.submit(sealed.pread, first, min(wanted, BLOCK - first % CHUNK))
+        self._begun_at = first
 
     def _close(self) -> None:
         """Close the file, once nobody reads it any more: its number may be another file's at once."""

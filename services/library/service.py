@@ -29,10 +29,13 @@ from services.library.projector import Projector
 from services.library.settings import LibrarySettings
 from services.library.webhooks.dispatcher import Dispatcher
 from shared import tracing
+from shared.access.client import BusResolver
+from shared.access.front import Front
 from shared.eventlog.late import LateConnection, LateLog
 from shared.eventlog.port import LogUnavailableError
 from shared.events.subjects import progress_subject
 from shared.layout import Layout
+from shared.sealing.vault import Vault
 from shared.telemetry import Progress
 from shared.webhook_targets import Rules
 
@@ -139,7 +142,7 @@ async def following(
         running.create_task(webhooks.run())
 
 
-async def serve(settings: LibrarySettings) -> None:
+async def serve(settings: LibrarySettings, vault: Vault | None = None) -> None:
     """Serve until SIGTERM or SIGINT. Raises what ends the projector, and start-up errors."""
     # uvicorn raises a caught signal again when it has stopped; by then it has been obeyed.
     for caught in (signal.SIGTERM, signal.SIGINT):
@@ -152,7 +155,7 @@ async def serve(settings: LibrarySettings) -> None:
         hub = Hub(live := LiveProgress())
 
         def committed(batch: Committed) -> None:
-            hub.publish(batch)
+            library.publish(batch)
             manifests.offer(batch)
             deleter.offer(batch)
             webhooks.offer(batch)
@@ -170,14 +173,19 @@ async def serve(settings: LibrarySettings) -> None:
             settings.layout, Rules.parse(settings.webhook_allow_cidrs, allow_http=settings.webhook_allow_http)
         )
         stack.push_async_callback(webhooks.close)
-        library = Library(settings.layout, LateLog(connection), reader, live, hub, lambda: connection.connected)
+        library = Library(settings.layout, LateLog(connection), reader, live, hub, lambda: connection.connected, vault)
+        resolver = BusResolver(lambda: connection.client, settings.ingest_url, settings.gateway_token)
+        stack.push_async_callback(resolver.close)
+        front = Front.of(settings, resolver)
+        resolver.listen(front.running.end)
         config = uvicorn.Config(
-            create_app(library, webhooks, settings.allowed_host_names, settings.handoff_token),
+            create_app(library, webhooks, front, settings.handoff_token),
             host=settings.library_host,
             port=settings.library_port,
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # whom to believe about a client is the front's to say
             timeout_graceful_shutdown=settings.library_stop_timeout_s,
             ws_max_size=SOCKET_MESSAGE_MAX_BYTES,
             ws_per_message_deflate=False,

@@ -29,5 +29,7 @@ class LibrarySettings(Settings):
     @model_validator(mode="after")
     def _handoff_has_a_token(self) -> Self:
         if self.files_handoff == "caddy" and not self.gateway_token:
-            raise ValueError("DUBLINE_FILES_HANDOFF=caddy needs DUBLINE_GATEWAY_TOKEN, here and in the gateway")
+            raise ValueError(
+                "DUBLINE_FILES_HANDOFF=caddy needs DUBLINE_GATEWAY_TOKEN or _TOKEN_FILE, here and in the gateway"
+            )
         return self

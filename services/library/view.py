@@ -15,10 +15,10 @@ from pydantic import BaseModel, ConfigDict
 from pydantic_core import to_json
 
 from shared.artifacts import Artifact
-from shared.events.envelope import Timestamp
+from shared.events.envelope import Timestamp, Value
 from shared.events.library import Visibility
 from shared.events.names import Device, Mode, Stage
-from shared.events.types import Issue, Setting, Value
+from shared.events.types import Issue, Setting
 from shared.job.model import Job, JobState, StageState, StageStatus
 from shared.job.stages import GRAPH
 from shared.outputs import FILES_URL, Kind, kind_of
@@ -283,7 +283,7 @@ def _output_row(kind: Kind, artifact: Artifact) -> dict[str, Any]:
 
 
 def _stage_row(name: Stage, stage: StageState) -> dict[str, Any]:
-    if stage.seq == 0:  # nothing has happened to it yet
+    if stage.seq == 0 and stage.status is StageStatus.PENDING:  # nothing has happened to it yet
         return _UNTOUCHED[name]
     engine, timings = stage.engine, stage.timings
     return {

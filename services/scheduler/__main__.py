@@ -22,6 +22,7 @@ from services.scheduler import snapshot
 from services.scheduler.admission import Admission
 from services.scheduler.app import create_app, gauges
 from services.scheduler.board import Board
+from services.scheduler.estimate import estimate
 from services.scheduler.metrics import SchedulerMetrics
 from services.scheduler.peers import NatsPeers
 from services.scheduler.policy import World
@@ -29,12 +30,14 @@ from services.scheduler.service import Scheduler
 from services.scheduler.settings import SchedulerSettings
 from services.scheduler.workers import Workers, free_gb
 from shared import tracing
+from shared.access.client import BusResolver
+from shared.access.front import Front
 from shared.eventlog.connection import connect
 from shared.eventlog.jetstream import JetStreamCommandQueue, JetStreamEventLog
 from shared.eventlog.port import EventLog, LogUnavailableError
-from shared.events.subjects import SCHEDULER_ADMIT, WORKERS_DESCRIBE, heartbeat_subject
+from shared.events.subjects import SCHEDULER_ADMIT, SCHEDULER_ESTIMATE, WORKERS_DESCRIBE, heartbeat_subject
 from shared.identity import uuid7
-from shared.runtime_state import AdmitRequest
+from shared.runtime_state import AdmitRequest, EstimateRequest
 from shared.telemetry import Heartbeat, configure_logging
 
 GRACE_S = 3
@@ -111,8 +114,19 @@ async def listen(client: Client, scheduler: Scheduler, workers: Workers) -> None
         answer = admission.ask(request, scheduler.board, scheduler.world(), time.monotonic())
         await message.respond(answer.model_dump_json().encode())
 
+    async def on_estimate(message: Msg) -> None:
+        if not scheduler.leads or scheduler.draining or not scheduler.caught_up.is_set():
+            return
+        try:
+            request = EstimateRequest.model_validate_json(message.data)
+        except ValidationError:
+            return
+        answer = estimate(request, scheduler.board, scheduler.world(), admission)
+        await message.respond(answer.model_dump_json().encode())
+
     await client.subscribe(heartbeat_subject("*"), cb=on_heartbeat)
     await client.subscribe(SCHEDULER_ADMIT, cb=on_admit)
+    await client.subscribe(SCHEDULER_ESTIMATE, cb=on_estimate)
     await client.publish(WORKERS_DESCRIBE, b"")  # whoever lives beats at once
 
 
@@ -137,13 +151,18 @@ async def serve() -> None:
     )
     await peers.answer_as(holder)
     await listen(client, scheduler, workers)
+    resolver = BusResolver(lambda: client, settings.ingest_url, settings.gateway_token)
+    front = Front.of(settings, resolver)
+    resolver.listen(front.running.end)
     server = _Server(
         uvicorn.Config(
-            create_app(scheduler, client, workers, measured, settings.allowed_host_names),
+            create_app(scheduler, client, workers, measured, front),
             host=settings.scheduler_host,
             port=settings.scheduler_port,
             log_config=None,
             access_log=False,
+            server_header=False,
+            proxy_headers=False,  # whom to believe about a client is the front's to say
             timeout_graceful_shutdown=GRACE_S,
         )
     )
@@ -159,6 +178,7 @@ async def serve() -> None:
     for task in (scheduling, saving, stopping):
         task.cancel()
     await asyncio.wait({scheduling, serving, saving, stopping})
+    await resolver.close()
     await client.close()
     tracing.shutdown()
     if failure is not None:

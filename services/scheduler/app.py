@@ -5,7 +5,6 @@ answers are made of (`view`).
 """
 
 import asyncio
-from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query
@@ -14,15 +13,18 @@ from nats.errors import Error as NatsError
 from nats.js.errors import APIError
 from pydantic import BaseModel
 
+from services.scheduler.access import TABLE
 from services.scheduler.metrics import CapUse, Gauges, SchedulerMetrics
 from services.scheduler.service import Scheduler
+from services.scheduler.shown import own_waiting, shown_to
 from services.scheduler.view import Around, runtime_models, runtime_state
 from services.scheduler.workers import Workers
-from shared import methods, metrics, openapi, problems
+from shared import metrics, openapi, problems
+from shared.access.current import Who
+from shared.access.front import Front
 from shared.eventlog.streams import POOLS
 from shared.events.subjects import COMMAND_STREAM, pool_consumer
 from shared.job.model import JobState
-from shared.loopback import BrowserGuard
 from shared.openapi import problem
 from shared.runtime_state import ConsumerLag, RuntimeModels, RuntimeState
 
@@ -48,9 +50,9 @@ def create_app(
     client: Client,
     workers: Workers,
     measured: SchedulerMetrics,
-    allowed_hosts: Iterable[str] = (),
+    front: Front,
 ) -> FastAPI:
-    """Return the application. `allowed_hosts` may be named besides loopback."""
+    """Return the application."""
     app = FastAPI(
         title="Dubline scheduler",
         summary="What runs, what waits, and why",
@@ -58,7 +60,6 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    app.add_middleware(BrowserGuard, allowed_hosts=allowed_hosts)
     problems.install(app)
     openapi.install(app)
     metrics.install(app, measured.registry)
@@ -82,25 +83,31 @@ def create_app(
 
     @app.get("/api/runtime/state", summary="Caps and use, and why each job waits", tags=["runtime"])
     async def state(
+        who: Who,
         job: Annotated[
             list[str],
             Query(max_length=20, default_factory=list, description="Show these too, wherever they are."),
         ],
         limit: Annotated[int, Query(ge=0, le=QUEUE_MAX, description="Waiting jobs to show.")] = QUEUE_SHOWN,
     ) -> RuntimeState:
+        """Who does not administer sees their own jobs, and of the others' how many there are."""
         around = Around(
             scheduler.leads,
             scheduler.draining,
             [(seen, workers.age(seen)) for seen in workers.all()],
             await consumer_lag(client),
         )
-        return runtime_state(scheduler.board, scheduler.world(), around, limit, frozenset(job))
+        board = scheduler.board
+        if not who.administers:
+            told = runtime_state(board, scheduler.world(), around, 0, own_waiting(board, who, limit) | frozenset(job))
+            return shown_to(told, board, who)
+        return runtime_state(board, scheduler.world(), around, limit, frozenset(job))
 
     @app.get("/api/runtime/models", summary="Which models are where, and how far prewarming is", tags=["runtime"])
     async def models() -> RuntimeModels:
         return runtime_models(scheduler.board, scheduler.world(), workers.all())
 
-    methods.install(app, app.routes)
+    front.install(app, TABLE)
     return app
 
 

@@ -21,16 +21,14 @@ from services.scheduler.ledger import Ledger
 from services.scheduler.limits import Limits
 from shared.events.library import JobDeleted
 from shared.events.names import Mode, Stage
+from shared.events.policy import JobDegraded, JobDelayed, JobRestored
 from shared.events.runtime import LimitsChanged, PrewarmProgressed, PrewarmRequested, SchedulerTookOver, SlotGranted
 from shared.events.subjects import job_of
 from shared.events.types import (
     Event,
     JobCanceled,
-    JobDegraded,
-    JobDelayed,
     JobEvent,
     JobFailed,
-    JobRestored,
     JobStarted,
     JobSubmitted,
     StageCompleted,

@@ -20,19 +20,20 @@ def expectations(board: Board, world: World, waiting: list[Job]) -> dict[str, Fo
         job = board.jobs[job_id]
         if job.state is JobState.QUEUED:
             continue
-        stages = _stages(board, job, world, only_claimed=job.state is not JobState.RUNNING)
+        stages = stages_of(board, job, world, only_claimed=job.state is not JobState.RUNNING)
         claimed = job.stages[job.claimed_stages[0]] if job.claimed_stages else None
         elapsed = (world.now - claimed.started_at).total_seconds() if claimed and claimed.started_at else None
         running.append(Remaining(job_id, job.submitted.owner, job.mode, stages, elapsed))
     queued = [
-        Upcoming(job.id, job.submitted.owner, job.mode, _stages(board, job, world, only_claimed=False), job.not_before)
+        Upcoming(job.id, job.submitted.owner, job.mode, stages_of(board, job, world), job.not_before)
         for job in waiting
         if job.state is JobState.QUEUED and board.limits.max_running
     ]
     return forecast(running, queued, board.limits, world.now)
 
 
-def _stages(board: Board, job: Job, world: World, *, only_claimed: bool) -> list[tuple[Stage, Estimate]]:
+def stages_of(board: Board, job: Job, world: World, *, only_claimed: bool = False) -> list[tuple[Stage, Estimate]]:
+    """Return what a job still has to do, and how long each stage will take."""
     media_s = job.submitted.source.duration_s
     names = job.claimed_stages if only_claimed else [stage for stage in GRAPH if stage not in job.done_stages]
     return [(stage, board.speeds.estimate(stage, job.mode, _device(job, stage, world), media_s)) for stage in names]

@@ -176,16 +176,21 @@ class FairQueue:
                 return found[3]
         return None
 
-    def order(self, now: datetime, limit: int) -> list[str]:
-        """Return the first `limit` jobs in the order in which they would go if nothing else changed, held ones last."""
+    def order(self, now: datetime, limit: int, also: Entry | None = None) -> list[str]:
+        """Return the first `limit` jobs in the order in which they would go if nothing else changed, held ones last.
+
+        `also` is a job that is not queued: where would it stand?
+        """
         rest = FairQueue()
         rest.virtual, rest.clock, rest.served_at = dict(self.virtual), self.clock, dict(self.served_at)
         rest._running = dict(self._running)
         for entry in self._nearest(limit):
             rest.add(replace(entry, not_before=None))
+        if also is not None:
+            rest.add(also)
         found: list[str] = []
         while len(found) < limit and (job_id := rest.pick(now, lambda _: True, lambda _o, _j: None)) is not None:
-            entry = self._entries[job_id]
+            entry = rest._entries[job_id]
             rest.remove(job_id)
             rest.started(entry.owner, entry.priority, entry.work, now)
             rest.set_running(entry.owner, rest.running(entry.owner) + 1)

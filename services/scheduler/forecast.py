@@ -154,8 +154,11 @@ class _Schedule:
         self._time = 0.0
         self._jobs: list[_Job] = []
         self._used: Counter[_Cap] = Counter()
-        self._events: list[tuple[float, int]] = []
-        """When the current stage of a started job ends, or an unstarted one may start; one event per job at most."""
+        self._events: list[tuple[float, bool, int]] = []
+        """When an unstarted job may start, or the current stage of a started one ends; one event per job at most.
+
+        In between is whether it is started: who may start when a slot gets free stands in line for it.
+        """
         self._ready: list[int] = []
         self._blocked: defaultdict[_Cap, list[int]] = defaultdict(list)
         """What waits for a full cap, each job for one; nothing waits for a cap that has room."""
@@ -181,7 +184,7 @@ class _Schedule:
             job = self._add(known)
             if known.not_before is not None and known.not_before > self._now:
                 job.not_before = (known.not_before - self._now).total_seconds()
-                heappush(self._events, (job.not_before, len(self._jobs) - 1))
+                heappush(self._events, (job.not_before, False, len(self._jobs) - 1))
             else:
                 heappush(self._ready, len(self._jobs) - 1)
 
@@ -189,7 +192,7 @@ class _Schedule:
         """Return what becomes of every job: whatever is full gets room again when a stage or a job ends."""
         self._start_jobs(_ON_TIME)
         while self._events:
-            self._time, number = heappop(self._events)
+            self._time, _started, number = heappop(self._events)
             job = self._jobs[number]
             if job.start is None:
                 heappush(self._ready, number)
@@ -255,7 +258,7 @@ class _Schedule:
         elif job.steps:
             self._begin_stage(number)
         else:
-            heappush(self._events, (self._time, number))
+            heappush(self._events, (self._time, True, number))
 
     def _begin_stage(self, number: int) -> None:
         job = self._jobs[number]
@@ -263,7 +266,7 @@ class _Schedule:
         if phase is not None:
             self._used[phase] += 1
         job.path = job.path.after(estimate)
-        heappush(self._events, (self._time + estimate.mid_s, number))
+        heappush(self._events, (self._time + estimate.mid_s, True, number))
 
     def _end_stage(self, job: _Job) -> None:
         phase = job.steps[job.step][0] if job.steps else None

@@ -35,10 +35,11 @@ class Ledger:
     owners: dict[str, Use] = field(default_factory=dict)
 
     def submitted(self, job: Job, now: datetime) -> None:
-        """Count a new job and its source."""
+        """Count a new job, its source, and what it brought of a dub that is made already."""
         use = self._today(job.submitted.owner, now)
         use.submitted += 1
-        use.stored_bytes += job.submitted.source.size
+        brought = (output.size for stage in job.submitted.imports.values() for output in stage.outputs)
+        use.stored_bytes += job.submitted.source.size + sum(brought)
 
     def started(self, job: Job, now: datetime) -> None:
         """Count a job that got a slot."""

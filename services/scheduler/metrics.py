@@ -14,16 +14,14 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from shared.events.names import Pool, Stage
+from shared.events.policy import JobDegraded, JobDelayed, JobRestored
 from shared.events.runtime import SchedulerTookOver
 from shared.events.types import (
     Event,
     JobCanceled,
     JobCompleted,
-    JobDegraded,
-    JobDelayed,
     JobFailed,
     JobRequeued,
-    JobRestored,
     JobStarted,
     JobSubmitted,
     StageClaimed,

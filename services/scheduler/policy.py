@@ -14,8 +14,9 @@ from zlib import crc32
 from services.scheduler.board import Board
 from services.scheduler.limits import Limits
 from services.scheduler.quotas import refusal, seconds_left
+from shared.events.envelope import Value
 from shared.events.names import Mode, Pool, Stage
-from shared.events.types import Setting, Value
+from shared.events.types import Setting
 from shared.job.model import DISK_FULL, Job, JobState, StageState, StageStatus
 from shared.job.modes import Hardware, command_settings, effective
 from shared.job.stages import POOL, ready

@@ -20,8 +20,9 @@ from services.scheduler.ledger import Ledger, Use
 from services.scheduler.limits import Limits
 from shared.artifacts import write_bytes
 from shared.events.names import Stage
+from shared.events.policy import JobDegraded, JobDelayed, JobRestored
 from shared.events.runtime import PrewarmProgressed, PrewarmRequested
-from shared.events.types import JobDegraded, JobDelayed, JobFailed, JobRestored
+from shared.events.types import JobFailed
 from shared.job.model import Job
 from shared.job.transitions import Fail
 

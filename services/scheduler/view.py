@@ -14,8 +14,8 @@ from services.scheduler.expectations import expectations
 from services.scheduler.forecast import Forecast
 from services.scheduler.policy import World
 from services.scheduler.workers import ALIVE_S, Seen
+from shared.events.policy import JobDegraded, JobDelayed, JobRestored
 from shared.events.runtime import PrewarmProgressed, PrewarmRequested
-from shared.events.types import JobDegraded, JobDelayed, JobRestored
 from shared.job.model import Job, JobState, StageStatus
 from shared.job.stages import ready
 from shared.runtime_state import (

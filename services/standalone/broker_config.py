@@ -1,9 +1,7 @@
 """The broker's configuration and its users' passwords.
 
 Lives here: making passwords once per installation, and the settings file that `deploy/nats/nats.conf` includes.
-Does not live here: what each user may do; that is `nats.conf` itself.
-
-`python -m services.standalone.broker_config` writes everything below DUBLINE_DATA_DIR for a broker in a container.
+Does not live here: what each user may do; that is `nats.conf` itself. In containers `container_secrets` does all this.
 """
 
 import secrets
@@ -13,17 +11,12 @@ from services.standalone.deployment import deploy_dir
 from shared.access.local_key import ensure_local_key
 from shared.layout import Layout
 from shared.secret_files import ensure_secret, write_private
-from shared.settings import Settings
 from shared.webhooks import ensure_key
 
 USERS = ("init", "ingest", "scheduler", "worker", "library", "reader")
 """The users of `nats.conf`. `reader` is for consumers outside Dubline."""
 
 PASSWORD_BYTES = 32
-
-CONTAINER_LISTEN = "0.0.0.0:4222"
-CONTAINER_MONITOR = "0.0.0.0:8222"
-CONTAINER_STORE = "/data/broker"
 
 
 def password_file(layout: Layout, user: str) -> Path:
@@ -34,6 +27,11 @@ def password_file(layout: Layout, user: str) -> Path:
 def config_file(layout: Layout) -> Path:
     """Return the file that the broker is started with."""
     return layout.secrets / "nats" / "nats.conf"
+
+
+def values_file(layout: Layout) -> Path:
+    """Return the file that it includes: addresses, and every user's password."""
+    return config_file(layout).with_name("settings.conf")
 
 
 def ensure_passwords(layout: Layout) -> dict[str, str]:
@@ -65,7 +63,7 @@ def write_config(layout: Layout, *, listen: str, monitor: str, store: Path) -> P
     values |= {f"PASSWORD_{user.upper()}": password for user, password in ensure_passwords(layout).items()}
     target = config_file(layout)
     target.parent.mkdir(mode=0o700, exist_ok=True)
-    write_private(target.parent / "settings.conf", "".join(f"{k}: {_quoted(v)}\n" for k, v in values.items()))
+    write_private(values_file(layout), "".join(f"{k}: {_quoted(v)}\n" for k, v in values.items()))
     write_private(target, (deploy_dir() / "nats" / "nats.conf").read_text())
     return target
 
@@ -75,12 +73,3 @@ def _quoted(value: str) -> str:
         raise ValueError(f"a path of the broker must not contain control characters: {value!r}")
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
-
-
-def main() -> None:
-    """Write the configuration of a broker that runs in its own container with the data volume at /data."""
-    write_config(Settings().layout, listen=CONTAINER_LISTEN, monitor=CONTAINER_MONITOR, store=Path(CONTAINER_STORE))
-
-
-if __name__ == "__main__":
-    main()

@@ -21,6 +21,7 @@ from rich.console import Console
 from services.standalone import doctor as doctors
 from services.standalone import run_state, runtime
 from services.standalone.binaries import BinaryUnusableError
+from services.standalone.cli_admin import admin
 from services.standalone.cli_common import (
     REFUSED,
     UNAVAILABLE,
@@ -33,6 +34,7 @@ from services.standalone.cli_common import (
     operating,
     there,
 )
+from services.standalone.cli_keys import encryption_key
 from services.standalone.cli_library import library
 from services.standalone.demo import DemoError, prepare_demo, run_demo
 from services.standalone.dub import dub as dub_video
@@ -50,6 +52,8 @@ app.add_typer(models, name="models")
 operator = typer.Typer(no_args_is_help=True, help="The running system: what it does, its limits and models.")
 app.add_typer(operator, name="runtime")
 app.add_typer(library, name="library")
+app.add_typer(encryption_key, name="encryption-key")
+app.add_typer(admin, name="admin")
 jobs = typer.Typer(no_args_is_help=True, help="One job: pause, resume, cancel, kill, rerun, priority.")
 app.add_typer(jobs, name="job")
 

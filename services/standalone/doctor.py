@@ -24,6 +24,8 @@ from services.worker.models.manifest import load_lock
 from services.worker.models.resolver import is_present
 from shared.capabilities import Capabilities
 from shared.ffmpeg_binaries import FfmpegMissingError, find_binary, version_text
+from shared.sandbox.choice import INSTALL, VARIABLE, chosen, wanted
+from shared.sandbox.errors import SandboxUnavailableError
 from shared.settings import Settings
 
 MINIMUM_PYTHON = (3, 11)
@@ -53,6 +55,7 @@ def examine(settings: Settings, environ: Mapping[str, str]) -> list[Finding]:
         _python(),
         _media_tool("ffmpeg", environ),
         _media_tool("ffprobe", environ),
+        _sandbox(environ),
         _pinned(BROKER),
         _pinned(GATEWAY),
         *_models(settings),
@@ -108,6 +111,21 @@ def _media_tool(name: str, environ: Mapping[str, str]) -> Finding:
     except FfmpegMissingError as error:
         return Finding(name, ok=False, required=True, detail=str(error))
     return Finding(name, ok=True, required=True, detail=f"{words[2]} ({path})")
+
+
+def _sandbox(environ: Mapping[str, str]) -> Finding:
+    """What ffmpeg and ffprobe run in. Required only where one is asked for by name: then nothing weaker is used."""
+    name = "media sandbox"
+    try:
+        asked = wanted(environ)
+        found = chosen(asked, (find_binary("ffprobe", environ), find_binary("ffmpeg", environ)))
+    except FfmpegMissingError as error:
+        return Finding(name, ok=False, required=False, detail=str(error))
+    except SandboxUnavailableError as error:
+        remedy = f"{INSTALL}; or set {VARIABLE}=auto"
+        return Finding(name, ok=False, required=True, detail=str(error), remedy=remedy)
+    walled = found.variant != "limits" or asked == "limits"
+    return Finding(name, ok=walled, required=False, detail=found.words, remedy=INSTALL)
 
 
 def _pinned(binary: Binary) -> Finding:

@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 from rich.console import Console
 
+from services.standalone.credential import credential_headers, sign_in_hint
 from services.standalone.dub_follow import Follower, ServerGoneError
 from services.standalone.dub_view import Display, UploadMeter, summary
 
@@ -98,7 +99,8 @@ def dub(
         return _say(f"{str(path)!r} is not a file.", EX_REFUSED)
     try:
         timeout = httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
-        with httpx.Client(base_url=server, timeout=timeout, trust_env=False) as client:
+        headers = credential_headers(server)
+        with httpx.Client(base_url=server, headers=headers, timeout=timeout, trust_env=False) as client:
             with display.shown():
                 meter = UploadMeter(display, path.stat().st_size, often=console.is_terminal)
                 job_id = _submit(client, path, fields, display, meter)
@@ -168,6 +170,8 @@ def _try_again(answer: httpx.Response) -> str:
         reason = str(answer.json()["detail"])
     except (ValueError, KeyError, TypeError):
         reason = f"The server answered {answer.status_code}."
+    if hint := sign_in_hint(answer):
+        raise RefusedError(hint)
     if answer.status_code < 500 or answer.status_code == httpx.codes.INSUFFICIENT_STORAGE:
         raise RefusedError(reason)
     if answer.status_code not in PASSING:

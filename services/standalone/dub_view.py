@@ -55,7 +55,7 @@ class StageShown(Read):
     def words(self) -> str:
         """The state in a word or two."""
         if self.status == "done":
-            return "re-used" if self.reused_from else "done"
+            return {None: "done", "import": "imported"}.get(self.reused_from, "re-used")
         return {"pending": "waiting", "claimed": "running", "released": "handed back"}.get(self.status, self.status)
 
     @property

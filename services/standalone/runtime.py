@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from rich.console import Console, RenderableType
 from rich.live import Live
 
+from services.standalone.credential import credential_headers, sign_in_hint
 from services.standalone.dub import CONNECT_TIMEOUT_S, RefusedError, UnavailableError
 from services.standalone.runtime_view import models_tables, state_tables
 from shared.runtime_state import RuntimeModels, RuntimeState
@@ -43,7 +44,15 @@ class Api:
         timeout = httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
         try:
             address = self._server + path
-            answer = httpx.request(method, address, params=parameters, json=body, timeout=timeout, trust_env=False)
+            answer = httpx.request(
+                method,
+                address,
+                params=parameters,
+                json=body,
+                headers=credential_headers(self._server),
+                timeout=timeout,
+                trust_env=False,
+            )
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise RefusedError(
                 f"{self._server!r} is not an address: name one such as http://127.0.0.1:8000."
@@ -52,7 +61,7 @@ class Api:
             raise UnavailableError(f"{self._server} does not answer ({type(error).__name__}).") from error
         if answer.is_success:
             return answer
-        reason = _reason(answer)
+        reason = sign_in_hint(answer) or _reason(answer)
         if answer.status_code == httpx.codes.CONFLICT:
             raise ConflictError(reason)
         raise UnavailableError(reason) if answer.status_code >= 500 else RefusedError(reason)

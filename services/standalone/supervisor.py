@@ -15,9 +15,11 @@ from pathlib import Path
 import httpx
 
 from services.standalone import run_state
+from services.standalone.admin_tools import setup_address
 from services.standalone.child import Child, RotatingLog
 from services.standalone.plan import Plan, Service
 from services.standalone.run_state import Phase, ProcessState, RunState
+from shared.access.local_key import read_local_key
 from shared.layout import Layout
 
 BACKOFF_FIRST_S = 0.2
@@ -92,6 +94,8 @@ class Supervisor:
                 await starting
                 await self._tell("ready")
                 self._say(f"Dubline is ready: {self._plan.url}")
+                if address := await asyncio.to_thread(setup_address, self._layout, self._plan.url):
+                    self._say(f"Nobody can sign in yet. Make the first admin within an hour: {address}")
                 await stopping
         finally:
             starting.cancel()
@@ -152,7 +156,7 @@ class Supervisor:
     async def _ready(self, service: Service) -> None:
         """Return when the service answers. Raises StartError."""
         kept = self._kept[service.name]
-        answering = asyncio.create_task(_answers(service.ready_url))
+        answering = asyncio.create_task(_answers(service))
         failing = asyncio.create_task(kept.gave_up.wait())
         await asyncio.wait({answering, failing}, timeout=READY_S, return_when=asyncio.FIRST_COMPLETED)
         ready = answering.done()
@@ -227,11 +231,13 @@ def _tail(path: Path) -> str:
     return "\n".join(f"  {line}" for line in lines[-TAIL_LINES:]) or "  (nothing)"
 
 
-async def _answers(url: str) -> None:
-    """Return when the address answers 200."""
-    async with httpx.AsyncClient(timeout=5.0, trust_env=False) as client:
+async def _answers(service: Service) -> None:
+    """Return when its address answers 200."""
+    key = await asyncio.to_thread(read_local_key, service.ready_key) if service.ready_key else None
+    headers = {"X-Api-Key": key} if key else {}
+    async with httpx.AsyncClient(timeout=5.0, trust_env=False, headers=headers) as client:
         while True:
             with contextlib.suppress(httpx.HTTPError):
-                if (await client.get(url)).status_code == 200:
+                if (await client.get(service.ready_url)).status_code == 200:
                     return
             await asyncio.sleep(READY_POLL_S)

@@ -1,6 +1,7 @@
 """`python -m services.worker`: one worker of one pool as a process.
 
-Lives here: wiring. SIGTERM drains: no new fetch, finish or hand back, exit 0. A second one hands back at once.
+Lives here: wiring. SIGTERM drains: no new fetch, finish or hand back, exit 0. A second one hands back at once. Exit
+code 78: encryption at rest or a sandbox is wanted and cannot work.
 """
 
 import asyncio
@@ -26,10 +27,12 @@ from services.worker.settings import WorkerSettings
 from shared import tracing
 from shared.eventlog.connection import connect
 from shared.eventlog.jetstream import JetStreamCommandQueue, JetStreamEventLog
+from shared.events.envelope import Value
 from shared.events.subjects import PREWARM_WORKERS
-from shared.events.types import Value
 from shared.layout import Layout
 from shared.loopback import check_listen_address
+from shared.sandbox.at_start import settle_sandbox
+from shared.sealing.keys import vault_or_exit
 from shared.telemetry import configure_logging
 from shared.telemetry_off import turn_telemetry_off
 
@@ -40,6 +43,8 @@ async def serve(make_runner: Callable[[Layout], Runner] = ChildProcess) -> None:
     settings = WorkerSettings()
     check_listen_address(settings.worker_host, allow_non_loopback=settings.allow_non_loopback)
     configure_logging("worker", settings.log_level)
+    vault_or_exit(settings)  # the stages' process needs it
+    settle_sandbox()
     tracing.configure("worker")
     client = await connect(settings, "worker")
     device = await asyncio.to_thread(probe_device)

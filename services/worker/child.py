@@ -34,6 +34,8 @@ from shared.commands import StageCommand
 from shared.ffmpeg import Ffmpeg, FfmpegError
 from shared.layout import JobPaths, Layout
 from shared.niceness import yield_to_services
+from shared.sealing.keys import vault_or_exit
+from shared.sealing.vault import Vault
 from shared.telemetry_off import turn_telemetry_off
 
 PR_SET_PDEATHSIG = 1
@@ -125,12 +127,14 @@ class Workshop:
     gate: Gate
     send: Callable[[FromChild], None]
     execute: Execute
+    vault: Vault | None = None
 
     def run(self, command: StageCommand, at: float) -> Finished | Failed:
         """Run one command and return its outcome."""
         layout = self.settings.layout
         paths: JobPaths = layout.job(command.job_id, command.job.base_dir, command.job.stem)
-        ffmpeg = Ffmpeg.find(log_dir=paths.ffmpeg_logs)
+        keeps_logs = self.vault is None or not self.vault.seals_uploads  # ffmpeg's quote the video's title and tags
+        ffmpeg = Ffmpeg.find(log_dir=paths.ffmpeg_logs if keeps_logs else None)
         log = StageLog(paths.job_log, command)
         self.gate.start(at)
         try:
@@ -166,9 +170,10 @@ def serve(execute: Execute) -> None:
     os.dup2(2, 1)  # whatever a library prints must not look like an answer
     turn_telemetry_off()
     settings = WorkerSettings()
+    vault = vault_or_exit(settings)
     limit_memory(settings.child_max_mem_mb)
     gate = Gate(settings.ack_wait_s)
-    set_rules(gate.check, settings.journal_dir)
+    set_rules(gate.check, settings.journal_dir, vault)
     signal.signal(signal.SIGTERM, lambda *_: gate.ask_to_end())
     signal.signal(signal.SIGCONT, lambda *_: gate.check())  # before the next line of whatever was stopped
 
@@ -180,7 +185,7 @@ def serve(execute: Execute) -> None:
     threading.Thread(target=listen, args=(commands, gate), daemon=True).start()
     options = EngineOptions(settings.models_dir, settings.worker_threads)
     engines = Engines.installed(options, max_loaded=settings.model_cache_max)
-    workshop = Workshop(settings, engines, gate, send, execute)
+    workshop = Workshop(settings, engines, gate, send, execute, vault)
     while (message := commands.get()) is not None:
         match message:
             case Run():

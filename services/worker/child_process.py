@@ -28,7 +28,7 @@ from services.worker.messages import (
 )
 from services.worker.runner import Tell
 from shared.commands import StageCommand
-from shared.events.types import Value
+from shared.events.envelope import Value
 from shared.layout import Layout
 
 LINE_LIMIT = 4 * 1024 * 1024

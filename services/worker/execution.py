@@ -15,7 +15,7 @@ from services.worker.engines.registry import Engines
 from services.worker.keys import stage_key
 from services.worker.messages import Finished
 from services.worker.stages import audio, mix, mux, transcribe, translate, tts
-from services.worker.stages.base import StageContext, StageError, StageModule
+from services.worker.stages.base import StageContext, StageError, StageModule, StageResult
 from shared.commands import StageCommand
 from shared.events.names import Stage
 from shared.events.types import EngineUsed, Issue, Timings
@@ -23,6 +23,7 @@ from shared.ffmpeg import Ffmpeg
 from shared.job.modes import MADE_SMALLER
 from shared.layout import JobPaths, Layout
 from shared.manifests import StageManifest
+from shared.sealing.format import SealError
 
 STAGES: dict[Stage, StageModule] = {
     "audio": audio,
@@ -53,7 +54,8 @@ def execute(
     paths.work.mkdir(parents=True, exist_ok=True)
     work_started = time.monotonic()
     context = StageContext(command, layout, paths, source, engines, ffmpeg, progress)
-    result = stage.run(context)
+    with context.held:
+        result = _run(stage, context)
     load_s = sum(context.loads)
     engine = _engine(stage, command, engines)  # it may have loaded on another device than it had hoped for
     key = stage_key(command.stage, command.job.source.sha256, command.inputs, params, engine)
@@ -78,6 +80,14 @@ def execute(
     )
     reuse.record(layout, command, paths, manifest)
     return _finished(manifest, notes)
+
+
+def _run(stage: StageModule, context: StageContext) -> StageResult:
+    """Run the stage. A sealed file that cannot be opened now cannot be opened by another try: the key is not here."""
+    try:
+        return stage.run(context)
+    except SealError as error:
+        raise StageError("sealed_unreadable", str(error)) from error
 
 
 def _engine(stage: StageModule, command: StageCommand, engines: Engines) -> EngineUsed:

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from shared.artifacts import Artifact
 from shared.commands import StageCommand
-from shared.events.types import EngineUsed, Issue, Timings, Value
+from shared.events.envelope import Value
+from shared.events.types import EngineUsed, Issue, Timings
 
 
 class Message(BaseModel):

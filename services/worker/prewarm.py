@@ -19,9 +19,9 @@ from services.worker.claims import SOURCE
 from services.worker.messages import Warmed
 from services.worker.models.manifest import Lock
 from shared.eventlog.port import EventLog, LogUnavailableError
+from shared.events.envelope import Value
 from shared.events.names import Mode
 from shared.events.runtime import PrewarmProgressed, PrewarmProgressedData, PrewarmRequestedData
-from shared.events.types import Value
 from shared.job.modes import ASR_MODELS, Hardware, effective
 
 AGGREGATE = "runtime"

@@ -5,13 +5,11 @@ file is checked against its recorded SHA-256 before it is re-used.
 """
 
 import contextlib
-import os
-import shutil
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from shared.artifacts import Artifact, atomic_path, fsync_dir, matches
+from shared.artifacts import Artifact, fsync_dir, matches, publish_again
 from shared.commands import StageCommand
 from shared.layout import JobPaths, Layout
 from shared.manifests import ReuseEntry, StageManifest
@@ -43,7 +41,7 @@ def _adopt_one(output: Artifact, theirs: JobPaths, ours: JobPaths) -> Artifact:
     source = theirs.output_root / output.path
     target = translate(source, theirs, ours)
     if target != source:
-        _link(source, target)
+        publish_again(source, target)
     return output.model_copy(update={"path": ours.relative(target)})
 
 
@@ -56,14 +54,6 @@ def translate(source: Path, theirs: JobPaths, ours: JobPaths) -> Path:
     if name.startswith(f"{theirs.stem}."):
         name = ours.stem + name.removeprefix(theirs.stem)
     return ours.base / relative.with_name(name)
-
-
-def _link(source: Path, target: Path) -> None:
-    with atomic_path(target) as temporary:
-        try:
-            os.link(source, temporary)
-        except OSError:  # another volume, or a file system without hard links
-            shutil.copyfile(source, temporary)
 
 
 def record(layout: Layout, command: StageCommand, paths: JobPaths, manifest: StageManifest) -> None:

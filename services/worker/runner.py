@@ -9,7 +9,7 @@ from typing import Protocol
 
 from services.worker.messages import Failed, Finished, Progressed, Warmed
 from shared.commands import StageCommand
-from shared.events.types import Value
+from shared.events.envelope import Value
 
 Tell = Callable[[Progressed], None]
 

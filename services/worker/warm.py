@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from services.worker.engines.protocols import Engine, EngineError
 from services.worker.engines.registry import Engines
 from services.worker.messages import Warmed
+from shared.events.envelope import Value
 from shared.events.names import Device
-from shared.events.types import Value
 
 
 def load_engines(engines: Engines, settings: Mapping[str, Value]) -> Warmed:

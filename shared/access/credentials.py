@@ -27,13 +27,20 @@ SECRET_CHARS = 43
 """Base62 digits of 256 bits."""
 KEY_PREFIX = "dub"
 LOCAL_KEY_ID = "local"
-PREFIXES = {"session": "dubs", "access": "duba", "refresh": "dubr", "setup": "dubsetup", "invite": "dubinvite"}
+PREFIXES = {
+    "session": "dubs",
+    "access": "duba",
+    "refresh": "dubr",
+    "setup": "dubsetup",
+    "invite": "dubinvite",
+    "reset": "dubreset",
+}
 """Before the secret of what is not a key, so that a scanner, or a person, sees what leaked."""
 
 _BASE62 = string.digits + string.ascii_letters
 _CHECK_CHARS = 6
 
-TokenKind = Literal["session", "access", "refresh", "setup", "invite"]
+TokenKind = Literal["session", "access", "refresh", "setup", "invite", "reset"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,11 @@ def secret() -> str:
 def new_token(kind: TokenKind) -> str:
     """Return a new opaque token, to be shown once and kept only as its digest."""
     return f"{PREFIXES[kind]}_{secret()}"
+
+
+def derived_token(kind: TokenKind, mac: bytes) -> str:
+    """Return the token that 256 bits of a keyed hash make: the same ones make it again, so that nobody must keep it."""
+    return f"{PREFIXES[kind]}_{_base62(int.from_bytes(mac), SECRET_CHARS)}"
 
 
 def new_key(key_id: str) -> str:

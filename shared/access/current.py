@@ -16,12 +16,12 @@ ADDRESS = "dubline.address"
 """Keys of the ASGI scope. The first is absent on a public route that nobody signed in to."""
 
 
-def principal_of(connection: HTTPConnection) -> Principal:
+async def principal_of(connection: HTTPConnection) -> Principal:
     """Return who asks; the guard lets nobody through without, except to public routes, which must not ask this."""
     return cast(Principal, connection.scope[PRINCIPAL])
 
 
-def principal_or_none(connection: HTTPConnection) -> Principal | None:
+async def principal_or_none(connection: HTTPConnection) -> Principal | None:
     """Return who asks, None on a public route for somebody who is not signed in."""
     return cast(Principal | None, connection.scope.get(PRINCIPAL))
 
@@ -33,4 +33,10 @@ def address_of(connection: HTTPConnection) -> str:
 
 Who = Annotated[Principal, Depends(principal_of)]
 WhoIfAny = Annotated[Principal | None, Depends(principal_or_none)]
-ClientAddress = Annotated[str, Depends(address_of)]
+
+
+async def _address(connection: HTTPConnection) -> str:
+    return address_of(connection)
+
+
+ClientAddress = Annotated[str, Depends(_address)]

@@ -5,6 +5,7 @@ principal (`resolution`), and which route asks for what (each service's `access`
 """
 
 from collections.abc import Iterable
+from ipaddress import ip_address, ip_network
 from typing import Literal, cast, get_args
 
 from pydantic import BaseModel, ConfigDict
@@ -61,6 +62,19 @@ class Principal(BaseModel):
     expires_at: Timestamp | None = None
     confirmed_at: Timestamp | None = None
     """When this session last proved its password or second factor: what changes an account asks for a recent one."""
+    networks: tuple[str, ...] = ()
+    """From where the credential may be shown; empty: from anywhere."""
+
+    def comes_from(self, address: str) -> bool:
+        """Whether a request from this address may show the credential; an unknown address is in no network."""
+        if not self.networks:
+            return True
+        try:
+            client = ip_address(address)
+        except ValueError:
+            return False
+        client = getattr(client, "ipv4_mapped", None) or client
+        return any(client in ip_network(network) for network in self.networks)
 
     @property
     def administers(self) -> bool:

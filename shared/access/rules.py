@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from fastapi.routing import iter_route_contexts
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
 from shared.access.principal import Scope
@@ -29,8 +30,9 @@ PUBLIC, SIGNED_IN, PERSON = Open.PUBLIC, Open.SIGNED_IN, Open.PERSON
 
 Rule = Open | Scope
 Table = Mapping[str, Rule]
-"""From `METHOD /path/{with}/parameters`, as the route writes it, to its rule. HEAD follows GET. A last segment
-`{name:path}` stands for any number of segments. `WEBSOCKET` is a method."""
+"""From `METHOD /path/{with}/parameters`, as the route writes it, to its rule. What answers GET answers HEAD (`head`); a
+route of HEAD alone has a line of its own. A last segment `{name:path}` stands for any number of segments. `WEBSOCKET`
+is a method."""
 
 
 @dataclass
@@ -45,12 +47,15 @@ class Rules:
     """A table, ready to be asked. Fixed segments win over parameters, these over the rest of a path."""
 
     def __init__(self, table: Table) -> None:
+        """Raises ValueError for a line whose path cannot be compared segment by segment, as `/files/{name}.json`."""
         self.table = dict(table)
         self._methods: dict[str, _Node] = {}
         for line, rule in table.items():
             method, _, path = line.partition(" ")
             node = self._methods.setdefault(method, _Node())
             for segment in path.split("/")[1:]:
+                if "{" in segment and not (segment[0] == "{" and segment.find("}") == len(segment) - 1):
+                    raise ValueError(f"{line}: a parameter must be a whole segment")
                 if segment.endswith(":path}"):
                     node.rest = rule
                     break
@@ -64,13 +69,18 @@ class Rules:
 
     def find(self, method: str, path: str) -> Rule | None:
         """Return the rule for a request, None where the table has no line: such a request is refused."""
-        root = self._methods.get("GET" if method == "HEAD" else method)
+        found = self.own(method, path)
+        return self.own("GET", path) if found is None and method == "HEAD" else found
+
+    def own(self, method: str, path: str) -> Rule | None:
+        """Return the rule that is written for this very method, HEAD included."""
+        root = self._methods.get(method)
         return None if root is None else _find(root, path.split("/")[1:], 0)
 
-    def known(self, path: str) -> bool:
-        """Return whether the table has this path under any method (to tell a wrong method from a wrong path)."""
-        segments = path.split("/")[1:]
-        return any(_find(root, segments, 0) is not None for root in self._methods.values())
+    def methods(self, path: str) -> set[str]:
+        """Return what a path may be asked for (to tell a wrong method from a wrong path)."""
+        found = {method for method in self._methods if method != WEBSOCKET and self.own(method, path) is not None}
+        return found | {"HEAD"} if "GET" in found else found
 
 
 def _find(node: _Node, segments: list[str], at: int) -> Rule | None:
@@ -85,15 +95,16 @@ def _find(node: _Node, segments: list[str], at: int) -> Rule | None:
 
 
 def lines_of(routes: Iterable[BaseRoute]) -> set[str]:
-    """Return the lines that these routes need."""
+    """Return the lines that these routes need, those of included routers among them."""
     found: set[str] = set()
-    for route in routes:
-        if isinstance(route, WebSocketRoute):
-            found.add(f"{WEBSOCKET} {route.path}")
-        elif isinstance(route, Mount):
-            found.add(f"GET {route.path}/{{path:path}}")
-        elif isinstance(route, Route):
-            found |= {f"{method} {route.path}" for method in route.methods or () if method != "HEAD"}
+    for context in iter_route_contexts(list(routes)):
+        if isinstance(context.original_route, WebSocketRoute):
+            found.add(f"{WEBSOCKET} {context.path}")
+        elif isinstance(context.original_route, Mount):
+            found.add(f"GET {context.path}/{{path:path}}")
+        elif isinstance(context.original_route, Route):
+            methods = context.methods or set()
+            found |= {f"{method} {context.path}" for method in methods if method != "HEAD" or "GET" not in methods}
     return found
 
 

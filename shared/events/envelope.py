@@ -1,6 +1,7 @@
 """The CloudEvents 1.0 structured JSON envelope that every event type extends.
 
-Lives here: the context attributes. Does not live here: the event types (`shared.events.types`).
+Lives here: the context attributes, and what payloads are made of. Does not live here: the event types
+(`shared.events.types`).
 """
 
 from datetime import datetime
@@ -24,6 +25,9 @@ Timestamp = Annotated[
     PlainSerializer(lambda t: t.isoformat(timespec="milliseconds").replace("+00:00", "Z"), return_type=str),
 ]
 """UTC in milliseconds, kept as they are printed: an event and what is decoded from its bytes are equal."""
+
+Value = str | int | float | bool
+"""What a setting, a fact or a parameter may be."""
 
 
 class Data(BaseModel):

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from shared.events.envelope import Data, Envelope, Timestamp
+from shared.events.envelope import Data, Envelope, Timestamp, Value
 from shared.events.names import Device, Mode
 
 Visibility = Literal["private", "shared"]
@@ -78,6 +78,8 @@ class ProjectSavedData(Data):
     name: str
     output_subdir: str = ""
     default_preset_id: str | None = None
+    profile: dict[str, Value] = Field(default_factory=dict)
+    """Settings that its jobs have where neither the submission nor its preset says otherwise; checked as overrides."""
     created_at: Timestamp
 
 
@@ -104,6 +106,8 @@ class PresetSavedData(Data):
     tgt_lang: str = "en"
     tts_lang: str = ""
     tts_speaker: str = ""
+    profile: dict[str, Value] = Field(default_factory=dict)
+    """Settings that differ from the mode's, as a submission's overrides, which win over these."""
     created_at: Timestamp
 
 

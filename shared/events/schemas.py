@@ -17,8 +17,9 @@ from shared.commands import StageCommand
 from shared.events.access import AuditRecorded, UploadEvent, UserSettingsSaved
 from shared.events.envelope import SCHEMA_BASE
 from shared.events.library import CurationEvent, PresetEvent, ProjectEvent, WebhookEvent
+from shared.events.policy import PolicyEvent
 from shared.events.subjects import EVENT_STREAM
-from shared.events.types import EVENT_TYPES, LifecycleEvent, PolicyEvent, StageEvent
+from shared.events.types import EVENT_TYPES, LifecycleEvent, StageEvent
 from shared.telemetry import Heartbeat, Progress
 
 Json = dict[str, Any]

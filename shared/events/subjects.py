@@ -21,13 +21,10 @@ from shared.events.library import (
     WebhookSendRequested,
 )
 from shared.events.names import Pool, Stage
+from shared.events.policy import JobDegraded, JobDelayed, JobReprioritized, JobRestored
 from shared.events.runtime import LimitsChanged, PrewarmProgressed, PrewarmRequested, SchedulerTookOver, SlotGranted
 from shared.events.types import (
     Event,
-    JobDegraded,
-    JobDelayed,
-    JobReprioritized,
-    JobRestored,
     StageClaimed,
     StageCompleted,
     StageFailed,
@@ -54,6 +51,8 @@ PREWARM_WORKERS = "dub.ctl.workers.prewarm"
 
 SCHEDULER_ADMIT = "dub.ctl.scheduler.admit"
 """Request/reply: the active scheduler answers `runtime_state.AdmitRequest` with `AdmitAnswer`."""
+SCHEDULER_ESTIMATE = "dub.ctl.scheduler.estimate"
+"""Request/reply: the active scheduler answers `runtime_state.EstimateRequest` with `EstimateAnswer`."""
 
 
 AUTH_RESOLVE = "dub.ctl.auth.resolve"

@@ -17,7 +17,7 @@ from shared.events.access import (
     UploadRemoved,
     UserSettingsSaved,
 )
-from shared.events.envelope import Data, Envelope, Timestamp
+from shared.events.envelope import Data, Envelope, Timestamp, Value
 from shared.events.library import (
     CurationEvent,
     JobArchived,
@@ -36,6 +36,7 @@ from shared.events.library import (
     WebhookSendRequested,
 )
 from shared.events.names import Device, Mode, Pool, Stage
+from shared.events.policy import JobDegraded, JobDelayed, JobReprioritized, JobRestored, PolicyEvent
 from shared.events.runtime import (
     LimitsChanged,
     PrewarmProgressed,
@@ -82,10 +83,6 @@ class SourceMedia(Data):
     """The upload whose key it is encrypted with at rest; `sha256` and `size` are of the plain bytes."""
 
 
-Value = str | int | float | bool
-"""What a setting, a fact or a parameter may be."""
-
-
 class Setting(Data):
     """One effective setting of a job; `reason` says where the value comes from.
 
@@ -122,6 +119,13 @@ class Timings(Data):
     total_s: float = 0.0
 
 
+class ImportedStage(Data):
+    """A stage that is never run, because the submission brought what it would have made."""
+
+    outputs: list[Artifact]
+    facts: dict[str, Value] = Field(default_factory=dict)
+
+
 class JobSubmittedData(Data):
     owner: str
     title: str
@@ -146,6 +150,8 @@ class JobSubmittedData(Data):
     visibility: Visibility = "private"
     upload_id: str | None = None
     """The upload that its source was, where that was an upload of its own."""
+    imports: dict[Stage, ImportedStage] = Field(default_factory=dict)
+    """Stages that are done from the start: their artifacts lie in the job's own work directory."""
 
 
 class JobSubmitted(Envelope):
@@ -256,59 +262,6 @@ class JobRequeued(Envelope):
     data: JobRequeuedData
 
 
-class JobDegradedData(Data):
-    """`queue_len` is the number of queued and running jobs that made the scheduler do it."""
-
-    from_mode: Mode
-    to_mode: Mode
-    queue_len: int
-    reason: str
-
-
-class JobDegraded(Envelope):
-    """Backpressure lowered the mode of a queued job."""
-
-    type: Literal["dubline.job.degraded.v1"] = "dubline.job.degraded.v1"
-    data: JobDegradedData
-
-
-class JobRestoredData(Data):
-    mode: Mode
-    reason: str
-
-
-class JobRestored(Envelope):
-    """The pressure is gone before the job started: it has the mode that was asked for again."""
-
-    type: Literal["dubline.job.restored.v1"] = "dubline.job.restored.v1"
-    data: JobRestoredData
-
-
-class JobDelayedData(Data):
-    until: Timestamp
-    queue_len: int
-    reason: str
-
-
-class JobDelayed(Envelope):
-    """Backpressure holds a queued job that cannot be degraded (further) until a time."""
-
-    type: Literal["dubline.job.delayed.v1"] = "dubline.job.delayed.v1"
-    data: JobDelayedData
-
-
-class JobReprioritizedData(Data):
-    priority: int
-    reason: str = ""
-
-
-class JobReprioritized(Envelope):
-    """An operator gave an unfinished job another priority, 0 (first) to 1000."""
-
-    type: Literal["dubline.job.reprioritized.v1"] = "dubline.job.reprioritized.v1"
-    data: JobReprioritizedData
-
-
 class StageClaimedData(Data):
     stage: Stage
     part: int = 0
@@ -377,7 +330,6 @@ LifecycleEvent = (
     JobSubmitted | JobImported | JobStarted | JobCompleted | JobFailed | JobPauseRequested | JobPaused | JobResumed
     | JobCanceled | JobRequeued
 )  # fmt: skip
-PolicyEvent = JobDegraded | JobRestored | JobDelayed | JobReprioritized
 JobEvent = LifecycleEvent | PolicyEvent | CurationEvent
 StageEvent = StageClaimed | StageCompleted | StageFailed | StageReleased
 Event = JobEvent | StageEvent | SchedulerEvent | RuntimeEvent | SettingsEvent | AccessEvent

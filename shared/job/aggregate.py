@@ -18,31 +18,30 @@ from shared.events.library import (
     JobVisibilityChanged,
     SettingsEvent,
 )
+from shared.events.names import Stage
+from shared.events.policy import JobDegraded, JobDelayed, JobReprioritized, JobRestored
 from shared.events.runtime import RuntimeEvent, SchedulerEvent
 from shared.events.types import (
     Event,
     JobCanceled,
     JobCompleted,
-    JobDegraded,
-    JobDelayed,
     JobEvent,
     JobFailed,
     JobImported,
     JobPaused,
     JobPauseRequested,
-    JobReprioritized,
     JobRequeued,
-    JobRestored,
     JobResumed,
     JobStarted,
     JobSubmitted,
+    JobSubmittedData,
     StageClaimed,
     StageCompleted,
     StageEvent,
     StageFailed,
     StageReleased,
 )
-from shared.job.model import DISK_FULL, OUT_OF_MEMORY, Job, JobState, StageState, StageStatus, changed
+from shared.job.model import DISK_FULL, IMPORT, OUT_OF_MEMORY, Job, JobState, StageState, StageStatus, changed
 from shared.job.stages import GRAPH
 
 _WAITING = frozenset({JobState.QUEUED, JobState.PAUSED})
@@ -208,11 +207,18 @@ def _created(seq: int, event: JobSubmitted) -> Job:
         created_at=event.time,
         updated_at=event.time,
         queued_at=event.time,
-        stages={name: StageState() for name in GRAPH},
+        stages={name: _at_first(name, event.data) for name in GRAPH},
         created_seq=seq,
         tags=event.data.tags,
         visibility=event.data.visibility,
     )
+
+
+def _at_first(name: Stage, data: JobSubmittedData) -> StageState:
+    brought = data.imports.get(name)
+    if brought is None:
+        return StageState()
+    return StageState(status=StageStatus.DONE, outputs=brought.outputs, facts=brought.facts, reused_from=IMPORT)
 
 
 def _imported(seq: int, event: JobImported) -> Job:

@@ -10,15 +10,18 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.artifacts import Artifact
+from shared.events.envelope import Value
 from shared.events.library import Visibility
 from shared.events.names import Mode, Stage
-from shared.events.types import EngineUsed, Issue, JobSubmittedData, Setting, Timings, Value
+from shared.events.types import EngineUsed, Issue, JobSubmittedData, Setting, Timings
 from shared.job.stages import GRAPH
 
 DISK_FULL = "disk_full"
 """The failure code of a stage that waits for space instead of using up its attempts."""
 OUT_OF_MEMORY = "out_of_memory"
 """The failure code after which a stage is tried again with smaller settings (`shared.job.modes`)."""
+IMPORT = "import"
+"""In place of a job's id: the stage was done by the submission's own files."""
 
 
 _Model = TypeVar("_Model", "StageState", "Job")
@@ -65,6 +68,7 @@ class StageState(BaseModel):
     issues: list[Issue] = Field(default_factory=list)
     facts: dict[str, Value] = Field(default_factory=dict)
     reused_from: str | None = None
+    """The job whose files these are, or `IMPORT` for what came with the submission and was never run."""
     completed_id: str | None = None
     error_code: str | None = None
     error: str | None = None

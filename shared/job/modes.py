@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from shared.events.envelope import Value
 from shared.events.names import Device, Mode, Stage
-from shared.events.types import Setting, Value
+from shared.events.types import Setting
 
 ASR_MODELS = ("whisper-large-v3", "whisper-medium", "whisper-small", "whisper-base")
 """Ids of the model lock, the largest first."""

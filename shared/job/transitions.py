@@ -9,27 +9,29 @@ from datetime import datetime
 from typing import Any
 
 from shared.events.names import Mode, Stage
+from shared.events.policy import (
+    JobDegraded,
+    JobDegradedData,
+    JobDelayed,
+    JobDelayedData,
+    JobReprioritized,
+    JobReprioritizedData,
+    JobRestored,
+    JobRestoredData,
+)
 from shared.events.types import (
     JobCanceled,
     JobCanceledData,
     JobCompleted,
     JobCompletedData,
-    JobDegraded,
-    JobDegradedData,
-    JobDelayed,
-    JobDelayedData,
     JobEvent,
     JobFailed,
     JobFailedData,
     JobPaused,
     JobPauseRequested,
     JobReasonData,
-    JobReprioritized,
-    JobReprioritizedData,
     JobRequeued,
     JobRequeuedData,
-    JobRestored,
-    JobRestoredData,
     JobResumed,
     JobStarted,
     JobStartedData,

@@ -1,15 +1,21 @@
-"""Debian's Chromium, driven over its own protocol, and pages that watch themselves."""
+"""Debian's Chromium, driven over its own protocol, pages that watch themselves, and people who sign in."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
-import httpx
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, ViewportSize, expect, sync_playwright
 
+from tests import local_http
+from tests.browser.people import Person
 from tests.dubbing_system import System
 
 CHROMIUM = shutil.which("chromium")
+ADMIN = Person("browser-admin", "a first admin of the browser tests")
+DESK: ViewportSize = {"width": 1280, "height": 900}
+
+Opener = Callable[..., Page]
 
 
 @pytest.fixture(scope="package")  # no longer: while it lives, Playwright's event loop runs in this thread
@@ -23,6 +29,25 @@ def browser() -> Iterator[Browser]:
         launched.close()
 
 
+@pytest.fixture(scope="package")
+def admin(browser: Browser, system: System) -> Any:
+    """The state of a browser whose person made the first admin with the token of the start."""
+    token = system.standalone.layout.setup_token.read_text().strip()
+    context = browser.new_context(viewport=DESK)
+    page = context.new_page()
+    page.goto(f"{system.url}/ui/setup#{token}")
+    assert "#" not in page.url  # the token stays in no history
+    page.get_by_label("User name").fill(ADMIN.name)
+    page.get_by_label("Password").fill(ADMIN.password)
+    page.get_by_label("Once more").fill(ADMIN.password)
+    page.get_by_role("button", name="Make the account").click()
+    page.wait_for_url("**/ui/jobs")
+    expect(page.locator(".menu-name")).to_have_text(ADMIN.name)
+    state = context.storage_state()
+    context.close()
+    return state
+
+
 @pytest.fixture
 def problems() -> list[str]:
     """What went wrong on the page; a test that provokes a refusal takes it out of here."""
@@ -30,19 +55,37 @@ def problems() -> list[str]:
 
 
 @pytest.fixture
-def page(browser: Browser, system: System, problems: list[str]) -> Iterator[Page]:
-    """A page that fails its test on any script error, blocked resource, or request to another origin."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    opened = context.new_page()
-    opened.on("pageerror", lambda error: problems.append(str(error)))
-    opened.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-    opened.on("request", lambda request: None if request.url.startswith(system.url) else problems.append(request.url))
-    yield opened
-    context.close()
+def opened(browser: Browser, system: System, problems: list[str]) -> Iterator[Opener]:
+    """Opens browsers of their own; any script error, blocked resource or request to another origin fails the test."""
+    contexts = []
+
+    def open_page(state: Any = None, **options: Any) -> Page:
+        context = browser.new_context(storage_state=state, **{"viewport": DESK} | options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda message: problems.append(told(message)) if message.type == "error" else None)
+        own = (system.url, f"blob:{system.url}")
+        page.on("request", lambda request: None if request.url.startswith(own) else problems.append(request.url))
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
     assert problems == []
+
+
+@pytest.fixture
+def page(opened: Opener, admin: Any) -> Page:
+    """A page of the first admin."""
+    return opened(admin)
+
+
+def told(message: ConsoleMessage) -> str:
+    return f"{message.text} {message.location['url']}"
 
 
 def limit(system: System, jobs: int | None) -> None:
     """Let so many jobs run at once; None is as configured."""
     body = {"overrides": {"MAX_CONCURRENCY_GLOBAL": jobs}}
-    httpx.post(f"{system.url}/api/runtime/limits", json=body, timeout=10).raise_for_status()
+    local_http.post(f"{system.url}/api/runtime/limits", json=body, timeout=10).raise_for_status()

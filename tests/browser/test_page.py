@@ -43,7 +43,7 @@ def test_the_result_plays_and_seeks_with_subtitles(page: Page, dub: Dub) -> None
 
 def test_a_dropped_video_is_dubbed_before_the_users_eyes(page: Page, system: System, dub: Dub, tmp_path: Path) -> None:
     page.goto(system.url)
-    page.locator("input[type=file]").set_input_files(another_copy(tmp_path, 77))
+    page.locator("input[name=file]").set_input_files(another_copy(tmp_path, 77))
     page.locator("select[name=tgt_lang]").select_option("pt")
     page.get_by_role("button", name="Dub it").click()
     page.wait_for_url("**/ui/jobs/**", timeout=30_000)

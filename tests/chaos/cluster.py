@@ -20,6 +20,7 @@ from services.standalone.plan import Plan, Service, make_plan
 from shared.eventlog.jetstream import JetStreamEventLog
 from shared.layout import Layout
 from shared.settings import Settings, default_models_dir
+from tests import local_http
 from tests.broker import free_port
 from tests.fault_proxy import FaultProxy, running_proxy
 
@@ -202,7 +203,7 @@ class Cluster:
 
 
 async def _answers(url: str) -> None:
-    async with httpx.AsyncClient(timeout=5.0, trust_env=False) as client:
+    async with local_http.async_client(timeout=5.0, trust_env=False) as client:
         while True:
             with contextlib.suppress(httpx.HTTPError):
                 if (await client.get(url)).status_code == 200:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.chaos.campaign import Report
-
-REPORTS = pytest.StashKey[list[Report]]()
+TOLD = "chaos"
+"""A property that a test records under this name is printed at the end of the session, passed or not."""
 
 
 @dataclass(frozen=True)
@@ -20,14 +19,13 @@ class Chosen:
     seed: int
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[REPORTS] = []
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for report in config.stash[REPORTS]:
-        terminalreporter.section("chaos")
-        terminalreporter.write_line(str(report))
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for ended in ("passed", "failed"):
+        for report in terminalreporter.stats.get(ended, []):
+            for name, told in getattr(report, "user_properties", ()):
+                if name == TOLD:
+                    terminalreporter.section("chaos")
+                    terminalreporter.write_line(str(told))
 
 
 @pytest.fixture(scope="session")
@@ -37,9 +35,3 @@ def chosen() -> Chosen:
         faults=int(os.environ.get("CHAOS_FAULTS") or 25),
         seed=int(os.environ.get("CHAOS_SEED") or secrets.randbits(32)),
     )
-
-
-@pytest.fixture
-def reports(request: pytest.FixtureRequest) -> list[Report]:
-    """Whatever is put here is printed at the end of the session, passed or not."""
-    return request.config.stash[REPORTS]

@@ -11,8 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-
 from services.library.jobstore.dump import dump
 from services.library.rebuild import rebuild_into
 from shared.artifacts import matches
@@ -22,6 +20,7 @@ from shared.events.subjects import COMMAND_STREAM
 from shared.events.types import JobFailed, JobSubmitted, StageCompleted, StageFailed
 from shared.job.aggregate import evolve
 from shared.job.model import Job, JobState
+from tests import local_http
 from tests.chaos.faults import Fault, Kind
 
 AFTERMATH_S = 20.0
@@ -144,7 +143,7 @@ async def projection_differs(log: JetStreamEventLog, live: Path, scratch: Path) 
 
 async def commands_left(monitor: str) -> list[str]:
     """The work queue is empty: what was done or dropped has been acknowledged."""
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with local_http.async_client(trust_env=False) as client:
         answer = (await client.get(f"{monitor}/jsz?acc=DUBLINE&streams=true")).json()
     streams = {s["name"]: s["state"]["messages"] for a in answer["account_details"] for s in a["stream_detail"]}
     left = streams[COMMAND_STREAM]

@@ -3,19 +3,24 @@
 About a minute here; `make chaos` runs it longer (docs/chaos.md).
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.chaos.campaign import Report, run
-from tests.chaos.conftest import Chosen
+from tests.chaos.conftest import TOLD, Chosen
 from tests.dubbing_system import ROOT
 
 
 @pytest.mark.timeout(1200)
-async def test_a_system_under_fire_keeps_every_promise(tmp_path: Path, chosen: Chosen, reports: list[Report]) -> None:
+async def test_a_system_under_fire_keeps_every_promise(
+    tmp_path: Path, chosen: Chosen, record_property: Callable[[str, object], None]
+) -> None:
     report = Report(chosen.seed)
-    reports.append(report)
     kept = ROOT / "build" / "chaos" / str(chosen.seed)
-    await run(report, tmp_path, kept, faults=chosen.faults, seconds=chosen.seconds)
+    try:
+        await run(report, tmp_path, kept, faults=chosen.faults, seconds=chosen.seconds)
+    finally:
+        record_property(TOLD, str(report))
     assert not report.broken, f"faults, history and logs are in {kept}"

@@ -19,6 +19,7 @@ from shared.eventlog.jetstream import JetStreamEventLog
 from shared.eventlog.port import Recorded
 from shared.ffmpeg import Ffmpeg
 from shared.job.model import Job, JobState
+from tests import local_http
 from tests.chaos.cluster import Cluster
 from tests.chaos.proof import Ordered, fold_into
 from tests.dubbing_system import SAMPLE
@@ -55,7 +56,7 @@ class Users:
     actions: Counter[str] = field(default_factory=Counter)
     seen: list[Recorded] = field(default_factory=list)
     _client: httpx.AsyncClient = field(
-        default_factory=lambda: httpx.AsyncClient(timeout=REQUEST_S, trust_env=False)  # for the local services only
+        default_factory=lambda: local_http.async_client(timeout=REQUEST_S, trust_env=False)
     )
 
     async def work(self) -> None:

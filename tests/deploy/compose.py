@@ -1,6 +1,7 @@
 """The system of docker-compose.yml for tests: brought up on its own project name and port, and taken away again.
 
-Lives here: running Compose, and asking over HTTP what a user would. Does not live here: the image (`image`).
+Lives here: running Compose, and asking over HTTP what a user would, with the installation's own key. Does not live
+here: the image (`image`).
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ from tests.broker import free_port
 ROOT = Path(__file__).resolve().parents[2]
 UP_TIMEOUT_S = 240
 JOB_TIMEOUT_S = 400.0
+OUTSIDE = ROOT / "deploy" / "compose.outside.yml"
+PUBLIC_URL = "https://dubbing.example"
 TERMINAL = ("DONE", "FAILED", "CANCELED")
 
 
@@ -35,12 +39,16 @@ def compose_binary() -> str:
 
 
 def compose(
-    *arguments: str, timeout_s: float = 60, environment: dict[str, str] | None = None
+    *arguments: str, timeout_s: float = 60, environment: dict[str, str] | None = None, given: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Run Compose on the project's file with nothing of our environment but PATH and what is given."""
+    """Run Compose on the project's file with nothing of our environment but PATH and what is given.
+
+    `given` is the program's input.
+    """
     return subprocess.run(
         [compose_binary(), "--file", ROOT / "docker-compose.yml", *arguments],
         env={"PATH": os.environ.get("PATH", os.defpath), **(environment or {})},
+        input=given,
         capture_output=True,
         text=True,
         check=False,
@@ -48,9 +56,10 @@ def compose(
     )
 
 
-def described(**environment: str) -> dict[str, Any]:
-    """Return the project as Compose understands it: anchors, variables and short forms resolved."""
-    done = compose("--profile", "*", "config", "--format", "json", environment=environment)
+def described(*, compose_files: tuple[Path, ...] = (), **environment: str) -> dict[str, Any]:
+    """Return the project as Compose understands it, anchors, variables and short forms resolved, with further files."""
+    files = [argument for file in compose_files for argument in ("--file", str(file))]
+    done = compose(*files, "--profile", "*", "config", "--format", "json", environment=environment)
     assert done.returncode == 0, done.stderr
     project: dict[str, Any] = json.loads(done.stdout)
     return project
@@ -68,17 +77,34 @@ class Composition:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def run(self, *arguments: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
-        return compose("--project-name", self.name, *arguments, timeout_s=timeout_s, environment=self.environment)
+    def run(self, *arguments: str, timeout_s: float = 60, given: str = "") -> subprocess.CompletedProcess[str]:
+        arguments = ("--project-name", self.name, *arguments)
+        return compose(*arguments, timeout_s=timeout_s, environment=self.environment, given=given)
 
     def python(self, service: str, code: str) -> subprocess.CompletedProcess[str]:
         """Run code inside a running service."""
         return self.run("exec", "-T", service, "python", "-c", code)
 
+    def read(self, service: str, path: str) -> str:
+        """Return a file as a running service sees it."""
+        done = self.run("exec", "-T", service, "cat", path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    @cached_property
+    def as_operator(self) -> dict[str, str]:
+        """The header with the installation's own key, which is in ingest's secrets."""
+        return {"X-Api-Key": self.read("ingest", "/data/secrets/local-key").strip()}
+
     def submit(self, video: Path, target: str) -> str:
         with video.open("rb") as file:
-            form = {"tgt_lang": target}
-            answer = httpx.post(f"{self.url}/api/jobs", data=form, files={"file": (video.name, file)}, timeout=60)
+            answer = httpx.post(
+                f"{self.url}/api/jobs",
+                data={"tgt_lang": target},
+                files={"file": (video.name, file)},
+                headers=self.as_operator,
+                timeout=60,
+            )
         assert answer.status_code == 202, answer.text
         return str(answer.json()["id"])
 
@@ -92,7 +118,7 @@ class Composition:
         return job
 
     def get(self, path: str) -> dict[str, Any]:
-        answer = httpx.get(self.url + path, timeout=10)
+        answer = httpx.get(self.url + path, headers=self.as_operator, timeout=10)
         answer.raise_for_status()
         body: dict[str, Any] = answer.json()
         return body
@@ -108,9 +134,15 @@ def running_composition(docker_host: str, image: str, models: Path) -> Iterator[
         "DUBLINE_PORT": str(port),
         "DUBLINE_MODELS_DIR": str(models),
         "DUBLINE_HEALTH_INTERVAL": "2s",
+        "PUBLIC_BASE_URL": PUBLIC_URL,
+        # Uploads are encrypted; outputs are not, and so handed off to the gateway.
+        "ENCRYPT_AT_REST": "1",
+        "ENCRYPT_CLASSES": "uploads",
     }
     composition = Composition(f"dubline-test-{os.getpid()}", port, environment)
     try:
+        made = composition.run("run", "--rm", "-T", "secrets", "dubline", "encryption-key", "create")
+        assert made.returncode == 0, made.stderr
         up = composition.run("up", "--detach", "--no-build", "--wait", timeout_s=UP_TIMEOUT_S)
         if up.returncode:
             logs = composition.run("logs", "--no-color", "--tail", "20").stdout

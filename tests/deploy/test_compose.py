@@ -30,10 +30,14 @@ def test_a_video_is_dubbed_through_the_gateway(composition: Composition, tmp_pat
     }
     assert [len(found) for found in by_suffix.values()] == [1, 1, 2], files
     for file in files:
-        answer = httpx.get(composition.url + file["url"], timeout=60)
+        answer = httpx.get(composition.url + file["url"], headers=composition.as_operator, timeout=60)
         assert (answer.status_code, hashlib.sha256(answer.content).hexdigest()) == (200, file["sha256"]), file
-    part = httpx.get(composition.url + by_suffix[".mp4"][0]["url"], headers={"Range": "bytes=4-7"}, timeout=10)
+    asking = composition.as_operator | {"Range": "bytes=4-7"}
+    part = httpx.get(composition.url + by_suffix[".mp4"][0]["url"], headers=asking, timeout=10)
     assert (part.status_code, part.content) == (206, b"ftyp")
+
+    head = "import glob; print(open(glob.glob('/data/input/uploads/*.mp4')[0], 'rb').read(7))"
+    assert composition.python("worker", head).stdout.strip() == "b'DUBSEAL'"
 
 
 def test_a_service_can_write_nothing_but_its_volumes(composition: Composition):

@@ -1,11 +1,18 @@
 """What docker-compose.yml promises about every service, read as Compose reads it. No engine is needed."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.deploy.compose import ROOT, compose, described
+from services.ingest.settings import IngestSettings
+from services.library.settings import LibrarySettings
+from services.scheduler.settings import SchedulerSettings
+from services.standalone.container_secrets import HANDED, belongings
+from services.worker.settings import WorkerSettings
+from shared.layout import Layout
+from tests.deploy.compose import OUTSIDE, ROOT, compose, described
 
 ONCE = {"secrets", "init", "models"}
 """Services that do their work and end."""
@@ -67,6 +74,81 @@ def test_passwords_and_models_are_written_only_by_those_who_make_them(services: 
             if volume["target"] in writers and not volume.get("read_only"):
                 writers[volume["target"]].add(name)
     assert writers == {"/data/secrets": {"secrets"}, "/models": {"models"}, "/data/broker": {"broker"}}
+
+
+def test_each_service_mounts_its_own_secrets_and_nobody_elses(services: dict[str, dict[str, Any]]):
+    """What a service shows the others, a service that was taken over must not find."""
+    mounted = {
+        name: [v["source"] for v in service.get("volumes", []) if v["target"] == "/data/secrets"]
+        for name, service in services.items()
+    }
+    own = {name: [f"secrets-{name}"] for name in belongings(Layout(Path("/data")))}
+    assert mounted == own | {"secrets": ["secrets"], "models": []}
+
+    handed = {v["target"] for v in services["secrets"]["volumes"]} - {"/data/secrets"}
+    assert handed == {str(HANDED / name) for name in own}
+    for directory in handed:  # a volume takes its owner from there
+        assert f" {directory} " in (ROOT / "deploy" / "Dockerfile").read_text(), directory
+
+
+def test_no_secret_is_in_the_file_or_in_an_environment(services: dict[str, dict[str, Any]]):
+    """`docker inspect` shows environments."""
+    for name, service in services.items():
+        for variable, value in (service.get("environment") or {}).items():
+            if any(word in variable for word in ("TOKEN", "PASSWORD", "SECRET", "_KEY")):
+                assert value.strip("{}").removeprefix("file.").startswith("/data/secrets/"), (name, variable)
+
+
+def test_what_stands_before_the_routes_is_the_same_in_every_service_that_the_gateway_sends_to():
+    chosen = {
+        "PUBLIC_BASE_URL": "https://dubbing.example",
+        "COOKIE_SECURE": "0",
+        "REMOTE_ACCESS_MODE": "cloudflare",
+        "ALLOWED_SUBNETS": "10.0.0.0/8",
+        "TRUSTED_PROXY_SUBNETS": "172.18.0.0/16",
+        "CLOUDFLARE_ACCESS_TEAM_DOMAIN": "team.cloudflareaccess.com",
+        "CLOUDFLARE_ACCESS_AUD": "audience",
+    }
+    fixed = {"DUBLINE_GATEWAY_TOKEN_FILE": "/data/secrets/gateway-word", "DUBLINE_INGEST_URL": "http://ingest:8011"}
+    services = described(**chosen)["services"]
+    for name in ("ingest", "library", "scheduler"):
+        assert chosen.items() | fixed.items() <= services[name]["environment"].items(), name
+    assert services["gateway"]["environment"]["TRUSTED_PROXY_SUBNETS"] == chosen["TRUSTED_PROXY_SUBNETS"]
+
+
+def test_every_variable_that_is_passed_on_is_one_that_the_service_reads(services: dict[str, dict[str, Any]]):
+    """A name that is written wrongly would be ignored without a word."""
+    elsewhere = {"DUBLINE_SANDBOX", "OTEL_EXPORTER_OTLP_ENDPOINT"}
+    described_by = {
+        "ingest": IngestSettings,
+        "library": LibrarySettings,
+        "scheduler": SchedulerSettings,
+        "worker": WorkerSettings,
+    }
+    with_outside = described(compose_files=(OUTSIDE,))["services"]
+    for name, settings in described_by.items():
+        read = {f"DUBLINE_{field.upper()}" for field in settings.model_fields}
+        read |= {str(field.validation_alias) for field in settings.model_fields.values() if field.validation_alias}
+        assert with_outside[name]["environment"].keys() - read - elsewhere == set(), name
+
+
+def test_what_is_not_set_has_the_services_own_default(monkeypatch: pytest.MonkeyPatch):
+    """Compose passes variables on that are empty."""
+    environment = described()["services"]["ingest"]["environment"]
+    assert environment["MAX_UPLOAD_MB"] == environment["COOKIE_SECURE"] == ""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    set_here, default = IngestSettings(), IngestSettings.model_fields
+    for field in ("max_upload_mb", "cookie_secure", "remote_access_mode", "encrypt_classes", "upload_chunk_bytes"):
+        assert getattr(set_here, field) == default[field].default, field
+
+
+def test_the_second_file_lets_services_out_that_ask_other_services_who_somebody_is():
+    services = described(compose_files=(OUTSIDE,), OIDC_ISSUER="https://id.example")["services"]
+    outside = {name for name, service in services.items() if set(service["networks"]) != {"inside"}}
+    assert outside == {"gateway", "library", "models", "ingest", "scheduler"}
+    assert services["ingest"]["environment"]["OIDC_ISSUER"] == "https://id.example"
+    assert "OIDC_ISSUER" not in services["scheduler"]["environment"]
 
 
 def test_settings_of_the_user_are_applied():

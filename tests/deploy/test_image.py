@@ -3,6 +3,8 @@
 import docker
 import pytest
 
+from shared.sandbox import landlock
+
 pytestmark = pytest.mark.timeout(1200)
 
 BUILD_TOOLS = ("gcc", "cc", "make", "git", "curl")
@@ -35,3 +37,15 @@ def test_its_pinned_binaries_run(engine: docker.DockerClient, image: str):
     )
     said = engine.containers.run(image, ["python", "-c", code], remove=True, network_mode="none", read_only=True)
     assert said.decode().strip() == "['ffmpeg', 'ffprobe']"
+
+
+def test_its_media_tools_run_behind_landlock_as_the_services_are_confined(engine: docker.DockerClient, image: str):
+    """Not root, no capability, no new privileges, read-only: bubblewrap could not work there."""
+    if landlock.version() == 0:
+        pytest.skip("this machine's kernel has no Landlock")
+    code = "from shared.ffmpeg import Ffmpeg; print(Ffmpeg.find({'DUBLINE_SANDBOX': 'landlock'}).sandbox.variant)"
+    said = engine.containers.run(
+        image, ["python", "-c", code], remove=True, network_mode="none", read_only=True,
+        cap_drop=["ALL"], security_opt=["no-new-privileges:true"], pids_limit=128,
+    )  # fmt: skip
+    assert said.decode().strip() == "landlock"

@@ -6,13 +6,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-import httpx
 import nats
 import pytest
 from jsonschema import Draft202012Validator
 from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 
+from tests import local_http
 from tests.dubbed_sample import Dub
 
 ROOT = Path(__file__).parents[2]
@@ -118,7 +118,7 @@ def test_files_are_listed_and_seekable(dub: Dub) -> None:
     assert {"mkv", "mp4", "subs"} <= set(files)
     mp4 = files["mp4"]
     whole = dub.artifact("mux", "dub_mp4").read_bytes()
-    answer = httpx.get(dub.system.url + mp4["url"], headers={"Range": "bytes=1000-1999"})
+    answer = local_http.get(dub.system.url + mp4["url"], headers={"Range": "bytes=1000-1999"})
     assert answer.status_code == 206
     assert answer.content == whole[1000:2000]
     assert answer.headers["content-range"] == f"bytes 1000-1999/{len(whole)}"
@@ -129,7 +129,9 @@ def test_live_updates_resume_after_the_last_event_id(dub: Dub) -> None:
     def ids(last: str) -> list[int]:
         found: list[int] = []
         headers = {"Last-Event-ID": last}
-        with httpx.stream("GET", f"{dub.system.url}/api/jobs/{dub.id}/events", headers=headers, timeout=10) as stream:
+        with local_http.stream(
+            "GET", f"{dub.system.url}/api/jobs/{dub.id}/events", headers=headers, timeout=10
+        ) as stream:
             for line in stream.iter_lines():
                 if line.startswith("id:"):
                     found.append(int(line[3:]))

@@ -5,9 +5,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from shared.runtime_state import CAP_NAMES, RuntimeModels, RuntimeState
+from tests import local_http
 from tests.dubbing_system import DUBLINE, System, another_copy
 from tests.system import eventually
 
@@ -29,16 +28,16 @@ def runtime_state(system: System) -> RuntimeState:
 def test_a_cancelled_job_stops_and_frees_its_worker(system: System, tmp_path: Path) -> None:
     job_id = system.submit("pt", another_copy(tmp_path, 501))
     system.until(job_id, transcribing)
-    answer = httpx.post(f"{system.url}/api/jobs/{job_id}/cancel", timeout=10)
+    answer = local_http.post(f"{system.url}/api/jobs/{job_id}/cancel", timeout=10)
     assert answer.is_success, answer.text
     job = system.until(job_id, lambda job: job["state"] == "CANCELED" and not transcribing(job), timeout_s=10)
     assert [stage["status"] for stage in job["stages"] if stage["stage"] == "mux"] == ["pending"]
-    again = httpx.post(f"{system.url}/api/jobs/{job_id}/cancel", timeout=10)
+    again = local_http.post(f"{system.url}/api/jobs/{job_id}/cancel", timeout=10)
     assert again.status_code == 409
     assert again.headers["content-type"] == "application/problem+json"
     following = system.submit("pt", another_copy(tmp_path, 502))
     system.until(following, transcribing, timeout_s=20)
-    httpx.post(f"{system.url}/api/jobs/{following}/cancel", timeout=10).raise_for_status()
+    local_http.post(f"{system.url}/api/jobs/{following}/cancel", timeout=10).raise_for_status()
 
 
 def test_a_running_job_pauses_after_its_stage_and_goes_on(system: System, tmp_path: Path) -> None:
@@ -91,7 +90,7 @@ def test_an_operator_sees_the_workers_and_the_limits(system: System) -> None:
 
 
 def test_prewarming_is_told_step_by_step_until_it_has_ended(system: System) -> None:
-    answer = httpx.post(f"{system.url}/api/runtime/models/prewarm", params={"preset": "low"}, timeout=10)
+    answer = local_http.post(f"{system.url}/api/runtime/models/prewarm", params={"preset": "low"}, timeout=10)
     task = answer.json()["task_id"]
 
     def ended() -> bool:

@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from sqlitedict import SqliteDict
 
+from tests import local_http
 from tests.dubbed_sample import Dub
 from tests.dubbing_system import DUBLINE, SAMPLE, System
 from tests.system import eventually
@@ -32,13 +32,13 @@ def dubline(system: System, *arguments: str, check: bool = True) -> "subprocess.
 
 
 def request(system: System, method: str, path: str, body: Any = None) -> Any:
-    answer = httpx.request(method, system.url + path, json=body, timeout=20)
+    answer = local_http.request(method, system.url + path, json=body, timeout=20)
     assert answer.is_success, answer.text
     return answer.json()
 
 
 def ids(system: System, **filters: Any) -> list[str]:
-    return [job["id"] for job in httpx.get(f"{system.url}/api/jobs", params=filters, timeout=10).json()["items"]]
+    return [job["id"] for job in local_http.get(f"{system.url}/api/jobs", params=filters, timeout=10).json()["items"]]
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_the_index_is_verified_broken_found_and_repaired_while_the_system_runs(s
 
 
 def test_a_rebuild_beside_the_running_system_gives_the_same_library(system: System, dub: Dub, another: str) -> None:
-    before = httpx.get(f"{system.url}/api/jobs", params={"include_archived": 1, "limit": 200}, timeout=10).json()
+    before = local_http.get(f"{system.url}/api/jobs", params={"include_archived": 1, "limit": 200}, timeout=10).json()
     manifest = dub.base / "manifests" / "job.json"
     written = manifest.read_bytes()
     manifest.unlink()
@@ -105,7 +105,7 @@ def test_a_rebuild_beside_the_running_system_gives_the_same_library(system: Syst
     assert "rebuilt" in said
     assert manifest.read_bytes() == written
     eventually("the new file is in place", lambda: system.standalone.layout.jobs_db.stat().st_ino != inode)
-    after = httpx.get(f"{system.url}/api/jobs", params={"include_archived": 1, "limit": 200}, timeout=10).json()
+    after = local_http.get(f"{system.url}/api/jobs", params={"include_archived": 1, "limit": 200}, timeout=10).json()
     assert after == before
 
 
@@ -115,7 +115,7 @@ def test_a_deleted_job_is_gone_with_its_files_but_its_past_can_be_asked(system: 
     request(system, "DELETE", f"/api/jobs/{another}")
     eventually("its files are gone", lambda: not base.exists())
     eventually("its row is gone", lambda: another not in ids(system, include_archived=1))
-    gone = httpx.get(f"{system.url}/api/jobs/{another}", timeout=10)
+    gone = local_http.get(f"{system.url}/api/jobs/{another}", timeout=10)
     assert (gone.status_code, gone.json()["code"]) == (410, "job_deleted")
     assert system.get(f"/api/jobs/{another}?at={seq}")["state"] == "DONE"
     assert list((dub.base / "subs").iterdir()), "the job that it was re-used from keeps its files"
@@ -152,7 +152,7 @@ def test_the_predecessors_jobs_are_taken_over_and_play(system: System, predecess
     job = system.get(f"/api/jobs/{OLD_JOB}")
     assert (job["state"], job["imported"], job["created_at"]) == ("DONE", True, "2024-05-01T10:00:00.000Z")
     files = system.get(f"/api/jobs/{OLD_JOB}/files")
-    answer = httpx.get(system.url + files["mp4"]["url"], headers={"Range": "bytes=0-99"}, timeout=10)
+    answer = local_http.get(system.url + files["mp4"]["url"], headers={"Range": "bytes=0-99"}, timeout=10)
     assert (answer.status_code, answer.content) == (206, SAMPLE.read_bytes()[:100])
     assert answer.headers["etag"] == f'"{job["outputs"][0]["sha256"]}"'
     again = dubline(system, "import", str(predecessor)).stdout

@@ -12,7 +12,6 @@ from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import httpx
 import pytest
 from prometheus_client import generate_latest
 
@@ -21,6 +20,7 @@ from services.standalone.binaries import GATEWAY, require
 from services.standalone.deployment import deploy_dir
 from services.worker.metrics import WorkerMetrics
 from shared.identity import uuid7
+from tests import local_http
 from tests.broker import free_port, wait_for_port
 from tests.factories import submitted
 from tests.integration.ingest.service import running_ingest
@@ -34,7 +34,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LibraryProcess
 
 
 def samples(url: str) -> dict[str, float]:
-    answer = httpx.get(f"{url}/metrics", timeout=10, trust_env=False)
+    answer = local_http.get(f"{url}/metrics", timeout=10, trust_env=False)
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/plain; version=")
     lines = [line.rsplit(" ", 1) for line in answer.text.splitlines() if not line.startswith("#")]
@@ -146,7 +146,7 @@ def test_the_page_about_metrics_names_every_metric_and_no_other(library: Library
     state = {"queued": 0, "running": 0, "oldest_queued_s": 0.0, "dead_letters": 0, "quarantined": 0, "log_head": 0}
     idle = Gauges(active=True, caps={}, workers={}, open_breakers=[], disk_free_bytes=0, **state)
     with running_ingest(tmp_path / "data", library.broker.url) as ingest:
-        texts = [httpx.get(f"{url}/metrics", trust_env=False).text for url in (library.url, ingest.url)]
+        texts = [local_http.get(f"{url}/metrics", trust_env=False).text for url in (library.url, ingest.url)]
     own = (SchedulerMetrics(lambda: idle).registry, WorkerMetrics(lambda: False).registry)
     texts += [generate_latest(registry).decode() for registry in own]
     served = {line.split()[2] for text in texts for line in text.splitlines() if line.startswith("# TYPE")}

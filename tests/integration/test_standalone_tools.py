@@ -89,6 +89,20 @@ def test_every_missing_piece_comes_with_a_remedy_and_only_required_ones_make_it_
     assert doctor.healthy([finding for finding in findings if not finding.required])
 
 
+def test_the_doctor_says_which_sandbox_is_in_use_and_what_to_install_for_a_better_one() -> None:
+    def sandbox(wanted: str) -> Finding:
+        findings = doctor.examine(Settings(), {**os.environ, "DUBLINE_SANDBOX": wanted})
+        return next(finding for finding in findings if finding.name == "media sandbox")
+
+    found = sandbox("auto")
+    assert "seccomp" in found.detail or (not found.ok and "bubblewrap" in found.remedy)
+    assert sandbox("limits").detail == "resource limits only: as wanted"
+    wrong = sandbox("chroot")
+    assert wrong.required
+    assert not wrong.ok
+    assert "DUBLINE_SANDBOX=auto" in wrong.remedy
+
+
 def test_a_named_server_that_does_not_answer_is_not_replaced_by_another(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     done = dubline("dub", __file__, "--to", "pt", DUBLINE_URL=url, DUBLINE_DATA_DIR=str(tmp_path))

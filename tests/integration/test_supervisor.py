@@ -8,10 +8,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from services.standalone import run_state
+from tests import local_http
 from tests.broker import free_port
 from tests.system import StandaloneSystem, eventually, running_system
 
@@ -68,7 +68,7 @@ def test_a_gap_behind_the_gateway_is_a_problem_document(system: StandaloneSystem
     os.kill(system.state.supervisor, signal.SIGSTOP)  # so that nobody starts it again meanwhile
     try:
         os.kill(pid, signal.SIGKILL)
-        answer = httpx.get(f"{system.url}/api/runtime/state?token=secret", timeout=10, trust_env=False)
+        answer = local_http.get(f"{system.url}/api/runtime/state?token=secret", timeout=10, trust_env=False)
     finally:
         os.kill(system.state.supervisor, signal.SIGCONT)
     assert answer.status_code == 502
@@ -124,6 +124,7 @@ def test_sigterm_ends_every_process_and_the_next_start_is_clean(tmp_path: Path) 
     output = system.process.communicate(timeout=60)[0]
     assert system.process.returncode == 0
     assert f"Dubline is ready: {system.url}" in output
+    assert f"{system.url}/ui/setup#dubsetup_" in output  # nobody was made an admin
     assert system.process_ids() == set()
     assert not run_state.run_file(system.layout).exists()
     with running_system(tmp_path) as again:

@@ -22,6 +22,7 @@ from services.standalone.binaries import GATEWAY, require
 from services.standalone.deployment import deploy_dir
 from shared.identity import uuid7
 from shared.layout import Layout
+from tests import local_http
 from tests.broker import BinaryBroker, free_port, running_broker
 from tests.factories import submitted
 from tests.integration.ingest import videos
@@ -58,6 +59,7 @@ class WholeHttp:
     """The running services. `ports` has the gateway too."""
 
     data: Path
+    broker: BinaryBroker
     ports: dict[str, int]
     known: Known
 
@@ -84,7 +86,7 @@ def running_whole(directory: Path) -> Iterator[WholeHttp]:
         stack.enter_context(_worker(broker))
         for name in (*SERVICES, "gateway"):
             _wait_until_ready(f"http://127.0.0.1:{ports[name]}/readyz")
-        yield WholeHttp(data, ports, _fill(data, broker, ports))
+        yield WholeHttp(data, broker, ports, _fill(data, broker, ports))
 
 
 def _environment(data: Path, broker: BinaryBroker, ports: dict[str, int]) -> dict[str, str]:
@@ -97,6 +99,7 @@ def _environment(data: Path, broker: BinaryBroker, ports: dict[str, int]) -> dic
         | {
             "DUBLINE_DATA_DIR": str(data),
             "DUBLINE_NATS_URL": broker.url,
+            local_http.VARIABLE: os.environ[local_http.VARIABLE],
             "DUBLINE_GATEWAY_ADDRESS": f"http://:{ports['gateway']}",
             "DUBLINE_GATEWAY_TOKEN": "whole",
             "DUBLINE_FILES_HANDOFF": "caddy",
@@ -152,7 +155,7 @@ def _wait_until_ready(url: str) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while True:
         with contextlib.suppress(httpx.TransportError):
-            if httpx.get(url, timeout=5, trust_env=False).status_code == 200:
+            if local_http.get(url, timeout=5, trust_env=False).status_code == 200:
                 return
         assert time.monotonic() < deadline, f"{url} does not get ready"
         time.sleep(0.05)
@@ -173,7 +176,7 @@ def _fill(data: Path, broker: BinaryBroker, ports: dict[str, int]) -> Known:
     doomed = [uuid7() for _ in range(VICTIMS)]
     library.append(*(submitted(job, stem=job[-6:], base_dir=job[-6:]) for job in doomed))
     victims = {"job_id": doomed}
-    with httpx.Client(base_url=f"http://127.0.0.1:{ports['ingest']}", trust_env=False, timeout=30) as client:
+    with local_http.client(base_url=f"http://127.0.0.1:{ports['ingest']}", trust_env=False, timeout=30) as client:
         made: dict[str, str] = {}
         for kind, body in BODIES.items():
             first, *others = [

@@ -8,42 +8,35 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from pathlib import Path
 
 import pytest
 
-from tests.simulation.run import SEEDS
+OUTCOME = "DUBLINE_SIMULATION_OUTCOME"
+"""Names the file that the background run writes at its end; the processes of a parallel test run inherit it."""
 
-WHOLE_RUN = 500
-"""So many collected tests are a whole run, with much waiting in it."""
-
-_background = pytest.StashKey[subprocess.Popen[str]]()
+_background = pytest.StashKey[subprocess.Popen[bytes]]()
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    wanted = any(item.name == "test_every_promise_holds_in_every_simulated_history" for item in session.items)
-    if wanted and len(session.items) >= WHOLE_RUN and not session.config.option.collectonly:
-        session.config.stash[_background] = subprocess.Popen(
-            [sys.executable, "-m", "tests.simulation.run"],
-            cwd=session.config.rootpath,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            env={**os.environ, "DUBLINE_SEEDS": str(SEEDS)},
-        )
+def pytest_configure(config: pytest.Config) -> None:
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    if hasattr(config, "workerinput") or config.option.collectonly or not whole:
+        return
+    outcome = Path(tempfile.mkdtemp(prefix="dubline-simulation-")) / "outcome"
+    os.environ[OUTCOME] = str(outcome)
+    command = [sys.executable, "-m", "tests.simulation.run", str(outcome)]
+    config.stash[_background] = subprocess.Popen(command, cwd=config.rootpath, start_new_session=True)
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    running = session.config.stash.get(_background, None)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    running = config.stash.get(_background, None)
     if running is not None and running.poll() is None:
         os.killpg(running.pid, signal.SIGKILL)
         running.wait()
 
 
 @pytest.fixture
-def background(pytestconfig: pytest.Config) -> Iterator["subprocess.Popen[str] | None"]:
-    """The run that began with this session, if it is a whole one."""
-    running = pytestconfig.stash.get(_background, None)
-    yield running
-    if running is not None and running.stdout is not None:
-        running.stdout.close()
+def outcome() -> Path | None:
+    """Where the run that began with this session tells how it ended, if it is a whole one."""
+    return Path(os.environ[OUTCOME]) if OUTCOME in os.environ else None

@@ -1,4 +1,6 @@
-"""Many seeds on all cores, at idle priority: `python -m tests.simulation.run`; its exit code is 1 if one fails.
+"""Many seeds on all cores, at idle priority: `python -m tests.simulation.run [OUTCOME]`; it exits with 1 if one fails.
+
+With OUTCOME what it tells goes into that file, which appears whole, and at the end, whatever happens.
 
 One again: `DUBLINE_SEED=123 python -m tests.simulation.run` tells its history.
 """
@@ -7,14 +9,17 @@ import contextlib
 import gc
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 from shared.niceness import AUTOGROUP
 from tests.simulation.world import Outcome, simulate
 
 SEEDS = int(os.environ.get("DUBLINE_SEEDS", "10000"))
+HOLD = f"{SEEDS} seeds hold"
 PROCESSES = len(os.sched_getaffinity(0))
 BATCH = 50
 LEAST = 19
@@ -57,9 +62,24 @@ def main() -> int:
     if os.getsid(0) == os.getpid():
         with contextlib.suppress(OSError):
             AUTOGROUP.write_text(str(LEAST))
-    story = next(failures(0, SEEDS, PROCESSES), None)
-    sys.stdout.write(story or f"{SEEDS} seeds hold\n")
+    story: str | None = "it was cut off"
+    try:
+        story = next(failures(0, SEEDS, PROCESSES), None)
+    except Exception:
+        story = traceback.format_exc()
+        raise
+    finally:
+        _tell(story or HOLD)
     return 1 if story else 0
+
+
+def _tell(text: str) -> None:
+    if len(sys.argv) < 2:
+        sys.stdout.write(f"{text}\n")
+        return
+    written = Path(f"{sys.argv[1]}.part")
+    written.write_text(text)
+    written.rename(sys.argv[1])
 
 
 if __name__ == "__main__":

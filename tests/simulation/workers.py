@@ -18,7 +18,8 @@ from shared.artifacts import Artifact
 from shared.capabilities import Capabilities
 from shared.commands import StageCommand
 from shared.eventlog.port import Recorded
-from shared.events.types import EngineUsed, Timings, Value
+from shared.events.envelope import Value
+from shared.events.types import EngineUsed, Timings
 from tests.simulation.log import Actor, Network, Port
 from tests.simulation.queue import ACK_WAIT_S, CommandBoard, QueuePort
 

@@ -28,6 +28,7 @@ from shared.job.transitions import Cancel, Command, Pause, Reprioritize, Requeue
 from shared.problems import Problem
 from tests.factories import submitted_data
 from tests.history import Caps, Checker
+from tests.principals import by
 from tests.simulation.determinism import seeded
 from tests.simulation.faults import Faults
 from tests.simulation.log import Actor, Network, Port, Store
@@ -272,7 +273,7 @@ class SimulatedWorld:
 
     async def _ask(self, log: Port, job_id: str, owner: str, command: Command) -> None:
         with contextlib.suppress(Problem, LogUnavailableError):
-            await transition(log, job_id, command, owner, None)
+            await transition(log, job_id, command, by(owner))
 
     async def _operator(self) -> None:
         """Change caps while everything runs."""

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from shared.eventlog.port import Recorded
+from shared.events.policy import JobDegraded
 from shared.events.runtime import (
     LimitsChanged,
     LimitsChangedData,
@@ -20,7 +21,6 @@ from shared.events.types import (
     Event,
     JobCanceled,
     JobCompleted,
-    JobDegraded,
     JobPaused,
     JobPauseRequested,
     JobRequeued,

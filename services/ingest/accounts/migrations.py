@@ -126,4 +126,36 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             expires_at REAL NOT NULL
         )""",
     ),
+    (
+        "ALTER TABLE totp ADD COLUMN pending_codes TEXT NOT NULL DEFAULT ''",  # hashes, which wait with the secret
+        "ALTER TABLE totp ADD COLUMN confirmed_by TEXT",  # the session or token family that put it into force
+        "ALTER TABLE device_logins ADD COLUMN approved_by TEXT",  # likewise: the approval ends with it
+        # Whom the provider named, where Dubline's own second factor is still to be shown.
+        "ALTER TABLE oidc_states ADD COLUMN user_id TEXT REFERENCES users (id) ON DELETE CASCADE",
+    ),
+    (
+        # The newest audit events of the log, which cannot be asked for the newest of many: this table is a projection,
+        # and the only one here. Emptied, it fills itself again.
+        """CREATE TABLE audit_events (
+            seq INTEGER PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE,
+            time REAL NOT NULL,
+            actor TEXT NOT NULL,
+            action TEXT NOT NULL,
+            outcome TEXT NOT NULL,
+            about TEXT NOT NULL,
+            address TEXT NOT NULL,
+            agent TEXT NOT NULL,
+            detail TEXT NOT NULL
+        )""",
+        "CREATE INDEX audit_events_actor ON audit_events (actor, seq)",
+        "CREATE INDEX audit_events_about ON audit_events (about, seq)",
+    ),
+    (
+        """CREATE TABLE password_resets (
+            token_hash TEXT PRIMARY KEY,
+            user_id TEXT NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+            expires_at REAL NOT NULL
+        )""",
+    ),
 )

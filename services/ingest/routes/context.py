@@ -8,10 +8,12 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from services.ingest.accounts.accounts import Accounts
 from services.ingest.bus import Bus
 from services.ingest.projects import Projects
 from services.ingest.settings import IngestSettings
 from services.ingest.submission import Submissions
+from services.ingest.uploads.uploads import Uploads
 from services.ingest.workers import Workers
 
 
@@ -24,9 +26,11 @@ class Service:
     workers: Workers
     submissions: Submissions
     projects: Projects
+    accounts: Accounts
+    uploads: Uploads
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:
     return cast(Service, request.app.state.service)
 
 

@@ -6,10 +6,11 @@ removal of a deleted job's files (the library's, once it has the event).
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.ingest.fields import Visible, trace_parent
+from services.ingest.asker import Asker, By
+from services.ingest.fields import Visible
 from services.ingest.history import delete, transition
 from services.ingest.routes.context import FromApp, Service
 from services.ingest.routes.examples import JOB_ID, JobId
@@ -18,7 +19,6 @@ from services.ingest.routes.patterns import words
 from shared.curation import TAG_MAX_CHARS, TAGS_MAX, clean_tags
 from shared.events.envelope import Timestamp
 from shared.events.library import Visibility
-from shared.identity import LOCAL_OWNER
 from shared.job.curation import Archive, CurationCommand, SetVisibility, Tag, Unarchive
 from shared.openapi import problem
 from shared.problems import Problem
@@ -26,6 +26,7 @@ from shared.problems import Problem
 router = APIRouter(prefix="/api/jobs/{job_id}", tags=["library"])
 
 GONE: dict[int | str, dict[str, Any]] = {
+    403: problem("Somebody else's", "not_yours"),
     404: problem("Unknown job", "job_not_found"),
     409: problem("Others change the job all the while; try again", "too_busy"),
     410: problem("The job was deleted", "job_deleted"),
@@ -77,25 +78,25 @@ class Deleted(BaseModel):
     summary="Give a job its tags",
     responses=GONE | {422: problem("Not tags", "invalid_tags", "invalid_request")},
 )
-async def tags(job_id: JobId, wanted: Tags, request: Request, service: FromApp) -> CuratedJob:
+async def tags(job_id: JobId, wanted: Tags, by: Asker, service: FromApp) -> CuratedJob:
     """They replace all that the job had; an empty list takes them away."""
     try:
         cleaned = clean_tags(wanted.tags)
     except ValueError as error:
         raise Problem(422, "invalid_tags", f"These tags cannot be used: {error}.") from error
-    return await _apply(job_id, Tag(cleaned), request, service)
+    return await _apply(job_id, Tag(cleaned), by, service)
 
 
 @router.post("/archive", summary="Leave a job out of lists", responses=GONE)
-async def archive(job_id: JobId, request: Request, service: FromApp) -> CuratedJob:
+async def archive(job_id: JobId, by: Asker, service: FromApp) -> CuratedJob:
     """Nothing else changes: it runs on if it runs, its files stay, and its address answers."""
-    return await _apply(job_id, Archive(), request, service)
+    return await _apply(job_id, Archive(), by, service)
 
 
 @router.post("/unarchive", summary="Show a job in lists again", responses=GONE)
-async def unarchive(job_id: JobId, request: Request, service: FromApp) -> CuratedJob:
+async def unarchive(job_id: JobId, by: Asker, service: FromApp) -> CuratedJob:
     """Takes an archiving back."""
-    return await _apply(job_id, Unarchive(), request, service)
+    return await _apply(job_id, Unarchive(), by, service)
 
 
 @router.post(
@@ -103,21 +104,20 @@ async def unarchive(job_id: JobId, request: Request, service: FromApp) -> Curate
     summary="Say who may see a job",
     responses=GONE | {422: problem("Neither private nor shared", "invalid_request")},
 )
-async def visibility(job_id: JobId, wanted: VisibilityChange, request: Request, service: FromApp) -> CuratedJob:
-    """`shared`: every user of the installation; `private`: its owner and admins. The same while there is one user."""
-    return await _apply(job_id, SetVisibility(wanted.visibility), request, service)
+async def visibility(job_id: JobId, wanted: VisibilityChange, by: Asker, service: FromApp) -> CuratedJob:
+    """`shared`: every user of the installation; `private`: its owner and admins."""
+    return await _apply(job_id, SetVisibility(wanted.visibility), by, service)
 
 
 @router.delete("", summary="Delete a job and its files", responses=GONE)
-async def remove(job_id: JobId, request: Request, service: FromApp) -> Deleted:
+async def remove(job_id: JobId, by: Asker, service: FromApp) -> Deleted:
     """An unfinished job is killed first. The row goes with the event, the files soon after."""
-    job = await delete(service.bus.log, job_id, LOCAL_OWNER, trace_parent(request.headers.get("traceparent")))
+    job = await delete(service.bus.log, job_id, by)
     return Deleted(id=job.id)
 
 
-async def _apply(job_id: str, command: CurationCommand, request: Request, service: Service) -> CuratedJob:
-    traceparent = trace_parent(request.headers.get("traceparent"))
-    job = await transition(service.bus.log, job_id, command, LOCAL_OWNER, traceparent)
+async def _apply(job_id: str, command: CurationCommand, by: By, service: Service) -> CuratedJob:
+    job = await transition(service.bus.log, job_id, command, by)
     return CuratedJob(
         **JobAnswer.of(job.id, job.state).model_dump(),
         tags=job.tags,

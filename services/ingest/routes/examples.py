@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from fastapi import Path
 
-from services.ingest.fields import PathSubmission, Submission
+from services.ingest.batch import ITEMS_MAX
+from services.ingest.fields import IMPORT_FIELDS, UPLOAD_ID, PathSubmission, Submission, Supposed, UploadSubmission
 from services.ingest.routes import patterns
 
 JOB_ID = "0192f0c1-2b3c-7d4e-8f50-61728394a5b6"
@@ -26,26 +27,83 @@ _FORM["properties"] = {
     **_FORM["properties"],
     "tags": {"type": "string", "description": "Separated by commas, or a JSON list."},
 }
-_FORM["required"] = ["file"]
+_FORM["properties"] |= {
+    name: {"type": "string", "format": "binary", "description": f"The same as {name}_text, as a file of at most 2 MB."}
+    for name in IMPORT_FIELDS
+}
+_FORM["properties"]["upload_id"] = {
+    "type": "string",
+    "pattern": UPLOAD_ID,
+    "description": "A finished upload, in place of the file.",
+}
 
+_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 200},
+    "description": "A retry with the same key and body answers with the first job.",
+}
 SUBMIT_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
             "multipart/form-data": {"schema": _FORM, "example": FORM_EXAMPLE},
             "application/json": {
-                "schema": PathSubmission.model_json_schema(),
+                "schema": {"anyOf": [PathSubmission.model_json_schema(), UploadSubmission.model_json_schema()]},
                 "example": {"video_path": "films/holiday.mp4", "tgt_lang": "pt", "src_lang": "en", "tags": ["family"]},
             },
         },
     },
-    "parameters": [
-        {
-            "name": "Idempotency-Key",
-            "in": "header",
-            "required": False,
-            "schema": {"type": "string", "minLength": 1, "maxLength": 200},
-            "description": "A retry with the same key and body answers with the first job.",
-        }
-    ],
+    "parameters": [_KEY],
+}
+
+_ITEM = {"anyOf": [PathSubmission.model_json_schema(), UploadSubmission.model_json_schema()]}
+_FILES = {
+    "type": "object",
+    "required": ["files"],
+    "additionalProperties": False,
+    "properties": {
+        "files": {
+            "type": "array",
+            "items": {"type": "string", "format": "binary"},
+            "minItems": 1,
+            "maxItems": ITEMS_MAX,
+            "description": "The videos. The form's other fields are those of a submission, and go for each of them.",
+        },
+        **{name: _FORM["properties"][name] for name in _FORM["properties"] if name not in ("file", "upload_id")},
+    },
+}
+BATCH_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["items"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "items": {"type": "array", "minItems": 1, "maxItems": ITEMS_MAX, "items": _ITEM},
+                        "idempotency_key": {"type": ["string", "null"], "minLength": 1, "maxLength": 197},
+                    },
+                },
+                "example": {"items": [{"video_path": "films/holiday.mp4", "tgt_lang": "pt", "src_lang": "en"}]},
+            },
+            "multipart/form-data": {"schema": _FILES, "example": {"files": ["(bytes)", "(bytes)"], "tgt_lang": "pt"}},
+        },
+    },
+    "parameters": [_KEY],
+}
+
+ESTIMATE_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"anyOf": [*_ITEM["anyOf"], Supposed.model_json_schema()]},
+                "example": {"duration_s": 1420.0, "size_bytes": 734003200, "src_lang": "en", "tgt_lang": "pt"},
+            },
+        },
+    },
 }

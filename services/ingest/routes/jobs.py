@@ -1,35 +1,31 @@
 """`POST /api/jobs`: submitting a video.
 
-Lives here: reading the two kinds of body. Does not live here: what becomes of them (`services.ingest.submission`).
+Lives here: the route and the two kinds of body. Does not live here: reading one source (`submitting`), many videos at
+once (`batch`), and what becomes of them (`services.ingest.submission`).
 """
-
-import asyncio
-import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from functools import partial
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 
-from services.ingest import submission
-from services.ingest.body import chunks_of, disconnected, pump
-from services.ingest.fields import Submission, parse_body, parse_form, trace_parent
+from services.ingest.accounts import throttle
+from services.ingest.asker import Asker, By
+from services.ingest.body import chunks_of, pump
+from services.ingest.fields import UploadSubmission, parse_body, parse_form
 from services.ingest.form import FormReader, boundary_of
-from services.ingest.naming import clean_title
 from services.ingest.routes.context import FromApp, Service
 from services.ingest.routes.examples import JOB_ID, SUBMIT_BODY
-from services.ingest.storage import Part, copy_input, too_large
+from services.ingest.routes.submitting import check_rate, new_part, read_json, submit_part, submit_source
+from services.ingest.storage import too_large
 from services.ingest.submission import Accepted
+from shared.access.current import ClientAddress
 from shared.job.model import JobState
 from shared.openapi import problem
 from shared.problems import Problem
 
-FORM_OVERHEAD_BYTES = 4 << 20
+FORM_OVERHEAD_BYTES = 20 << 20
 """What a form's other fields and headers may add to the video, at their limits."""
-JSON_MAX_BYTES = 64 << 10
 CLIENT_GONE = 499
 """Nobody reads this answer; the number is nginx's."""
 
@@ -57,33 +53,42 @@ class JobAnswer(BaseModel):
     responses={
         200: {"model": JobAnswer, "description": "An earlier request with this idempotency key made this job."},
         400: problem("Neither JSON nor a form", "malformed_json", "malformed_form"),
-        404: problem("No such file in the input folder", "video_not_found"),
-        409: problem("The key was used up", "idempotency_mismatch", "idempotency_job_deleted"),
+        404: problem("No such file in the input folder, or no such upload", "video_not_found", "upload_not_found"),
+        409: problem(
+            "The key, or the upload, was used up",
+            *("idempotency_mismatch", "idempotency_job_deleted", "upload_used", "upload_incomplete", "upload_in_use"),
+        ),
+        410: problem("The upload expired, or was removed", "upload_gone"),
         408: problem("Nothing arrived for a minute", "upload_stalled"),
         413: problem("Too large; a video above MAX_UPLOAD_MB", "upload_too_large", "form_too_large", "body_too_large"),
         415: problem("Neither JSON nor a form by its Content-Type", "unsupported_body"),
-        429: problem("A limit of this user; the member `quota` names it", "quota_exceeded"),
+        429: problem(
+            "A limit of this user, which the member `quota` names; or too many a minute",
+            *("quota_exceeded", "too_many_requests"),
+        ),
         422: problem(
             "Not acceptable",
             *("invalid_request", "invalid_language", "invalid_tags", "unknown_project", "unknown_preset", "no_file"),
             *("same_language", "unsupported_pair", "not_a_video", "no_audio", "no_speech", "truncated_file"),
+            *("invalid_import", "not_supported_yet"),
         ),
         500: problem("The media check itself failed", "media_check_failed"),
         503: problem("Nothing was accepted; try again", "log_unavailable", "no_worker"),
         507: problem("No room on the disk", "disk_full"),
     },
 )
-async def submit(request: Request, service: FromApp) -> Response:
+async def submit(request: Request, by: Asker, address: ClientAddress, service: FromApp) -> Response:
     """Accept a video as multipart/form-data (`file`) or, by its path in the input folder, as JSON.
 
     The answer comes after the job is in the log: 202 means that it will be dubbed, or end FAILED with a reason.
     """
+    check_rate(service, throttle.SUBMIT, by, address)
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     try:
         if kind == "multipart/form-data":
-            accepted = await _submit_form(request, service)
+            accepted = await _submit_form(request, by, service)
         elif kind == "application/json":
-            accepted = await _submit_path(request, service)
+            accepted = await _submit_path(request, by, service)
         else:
             raise Problem(415, "unsupported_body", "Send multipart/form-data with a file, or application/json.")
     except ClientDisconnect:
@@ -93,57 +98,25 @@ async def submit(request: Request, service: FromApp) -> Response:
     return JSONResponse(answer.model_dump(mode="json"), status, {"Location": answer.url})
 
 
-async def _submit_form(request: Request, service: Service) -> Accepted:
+async def _submit_form(request: Request, by: By, service: Service) -> Accepted:
     _ = service.bus.log  # a video is not taken for a log that is away
     limit = service.settings.max_upload_bytes
     if int(request.headers.get("content-length", "0")) > limit + FORM_OVERHEAD_BYTES:
         raise too_large(limit)
-    async with _part(service) as part:
-        reader = FormReader(boundary_of(request.headers["content-type"]), part.write)
+    async with new_part(service) as part:
+        reader = FormReader(boundary_of(request.headers["content-type"]), lambda _name: part.write)
         await pump(chunks_of(request, service.settings.body_idle_s), reader.feed)
         reader.finish()
+        fields = parse_form(reader.fields, request.headers.get("idempotency-key"))
+        if isinstance(fields, UploadSubmission) and reader.file_name is None:
+            return await submit_source(fields, request, by, service)
+        if isinstance(fields, UploadSubmission):
+            raise Problem(422, "invalid_request", "The form has a file and an upload_id. Send one of them.")
         if reader.file_name is None:
             raise Problem(422, "no_file", "The form has no field named file. Attach the video there.")
-        fields = parse_form(reader.fields, request.headers.get("idempotency-key"))
-        await asyncio.to_thread(part.finish)
-        asked = _asked(request, fields, clean_title(reader.file_name), f"sha256:{part.sha256}")
-        return await service.submissions.submit(asked, part, partial(disconnected, request))
+        return await submit_part(fields, reader.file_name, part, request, by, service)
 
 
-async def _submit_path(request: Request, service: Service) -> Accepted:
-    body = bytearray()
-    async for chunk in chunks_of(request, service.settings.body_idle_s):
-        body += chunk
-        if len(body) > JSON_MAX_BYTES:
-            raise Problem(413, "body_too_large", f"The JSON body is larger than {JSON_MAX_BYTES} bytes.")
-    try:
-        raw = json.loads(body)
-    except (ValueError, RecursionError) as error:  # the latter of thousands of brackets
-        raise Problem(400, "malformed_json", "The body is not JSON.") from error
-    if not isinstance(raw, dict):
-        raise Problem(422, "invalid_request", "The body is not a JSON object.")
-    fields = parse_body(raw, request.headers.get("idempotency-key"))
-    asked = _asked(request, fields, clean_title(fields.video_path), f"path:{fields.video_path}")
-    if found := await service.submissions.earlier(asked):
-        return found
-    async with _part(service) as part:
-        await asyncio.to_thread(copy_input, service.settings.layout, fields.video_path, part)
-        await asyncio.to_thread(part.finish)
-        return await service.submissions.submit(asked, part, partial(disconnected, request))
-
-
-@asynccontextmanager
-async def _part(service: Service) -> AsyncIterator[Part]:
-    settings = service.settings
-    part = await asyncio.to_thread(Part, settings.layout, settings.max_upload_bytes, settings.min_free_bytes)
-    try:
-        yield part
-    except asyncio.CancelledError:
-        part.discard()  # the service is stopping: a thread might not be waited for any more
-        raise
-    finally:
-        await asyncio.to_thread(part.discard)
-
-
-def _asked(request: Request, fields: Submission, title: str, content: str) -> submission.Request:
-    return submission.Request(fields, title, content, trace_parent(request.headers.get("traceparent")))
+async def _submit_path(request: Request, by: By, service: Service) -> Accepted:
+    fields = parse_body(await read_json(request, service), request.headers.get("idempotency-key"))
+    return await submit_source(fields, request, by, service)

@@ -6,17 +6,18 @@ reading (`services.library`).
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from services.ingest.fields import AUTO, Language, trace_parent
+from services.ingest.asker import Asker
+from services.ingest.fields import AUTO, Language, Overrides
 from services.ingest.presets import ID_PATTERN, change_preset, create_preset, delete_preset
 from services.ingest.routes.context import FromApp
 from services.ingest.routes.curation import Deleted
 from services.ingest.routes.patterns import words
-from services.ingest.routes.projects import BUSY, PRESET_EXAMPLE
+from services.ingest.routes.projects import BUSY, PRESET_EXAMPLE, PROFILE_EXAMPLE
 from shared.curation import NAME_MAX_CHARS, clean_name, clean_text
-from shared.events.envelope import Timestamp
+from shared.events.envelope import Timestamp, Value
 from shared.events.library import PresetSaved
 from shared.events.names import Device, Mode
 from shared.identity import LOCAL_OWNER
@@ -52,6 +53,11 @@ class PresetBody(BaseModel):
         "",
         description="Kept for voices to come; empty: the engine's own choice.",
     )
+    profile: Overrides = Field(
+        {},
+        examples=[PROFILE_EXAMPLE],
+        description="Settings that differ from the mode's; a submission's overrides win.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -81,6 +87,7 @@ class Preset(BaseModel):
     tgt_lang: str = Field(examples=["pt"])
     tts_lang: str = Field(examples=["pt"])
     tts_speaker: str = Field(examples=[""])
+    profile: dict[str, Value] = Field(examples=[PROFILE_EXAMPLE])
 
     @classmethod
     def of(cls, event: PresetSaved) -> "Preset":
@@ -94,24 +101,21 @@ class Preset(BaseModel):
     summary="Make a preset",
     responses=NOT_USABLE | {503: problem("Try again", "log_unavailable")},
 )
-async def create(body: PresetBody, request: Request, response: Response, service: FromApp) -> Preset:
+async def create(body: PresetBody, by: Asker, response: Response, service: FromApp) -> Preset:
     """Submit with `preset_id` to use it, or make it a project's default."""
-    traceparent = trace_parent(request.headers.get("traceparent"))
-    preset = Preset.of(await create_preset(service.bus.log, body.model_dump(), LOCAL_OWNER, traceparent))
+    preset = Preset.of(await create_preset(service.bus.log, body.model_dump(), by))
     response.headers["Location"] = f"/api/presets/{preset.id}"
     return preset
 
 
 @router.put("/{preset_id}", summary="Replace a preset", responses=REFUSALS | NOT_USABLE)
-async def change(preset_id: PresetId, body: PresetBody, request: Request, service: FromApp) -> Preset:
+async def change(preset_id: PresetId, body: PresetBody, by: Asker, service: FromApp) -> Preset:
     """Jobs that were submitted with it stay as they are."""
-    traceparent = trace_parent(request.headers.get("traceparent"))
-    return Preset.of(await change_preset(service.bus.log, preset_id, body.model_dump(), LOCAL_OWNER, traceparent))
+    return Preset.of(await change_preset(service.bus.log, preset_id, body.model_dump(), by))
 
 
 @router.delete("/{preset_id}", summary="Delete a preset", responses=REFUSALS)
-async def remove(preset_id: PresetId, request: Request, service: FromApp) -> Deleted:
+async def remove(preset_id: PresetId, by: Asker, service: FromApp) -> Deleted:
     """A project that has it as its default has none from here on; jobs stay as they are."""
-    traceparent = trace_parent(request.headers.get("traceparent"))
-    await delete_preset(service.bus.log, preset_id, LOCAL_OWNER, traceparent)
+    await delete_preset(service.bus.log, preset_id, by)
     return Deleted(id=preset_id)

@@ -5,23 +5,25 @@ Lives here: the routes. Does not live here: the events (`services.ingest.project
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.ingest.fields import trace_parent
+from services.ingest.asker import Asker
+from services.ingest.fields import Overrides
 from services.ingest.presets import ID_PATTERN as PRESET_ID_PATTERN
-from services.ingest.projects import ID_PATTERN, NewProject, change_project, delete_project
+from services.ingest.projects import ID_PATTERN, Change, NewProject, change_project, delete_project
 from services.ingest.routes.context import FromApp
 from services.ingest.routes.curation import Deleted
 from services.ingest.routes.patterns import SUBDIR, words
 from shared.curation import NAME_MAX_CHARS
-from shared.events.envelope import Timestamp
+from shared.events.envelope import Timestamp, Value
 from shared.events.library import ProjectSaved
 from shared.identity import LOCAL_OWNER
 from shared.openapi import problem
 
 EXAMPLE = "proj_0123456789abcdef"
 PRESET_EXAMPLE = "preset_0123456789abcdef"
+PROFILE_EXAMPLE = {"asr_model": "whisper-small", "mix": "legacy"}
 BUSY = problem("Others change it all the while; try again", "too_busy")
 
 router = APIRouter(prefix="/api/projects", tags=["projects"])
@@ -46,14 +48,22 @@ class ProjectBody(BaseModel):
         'empty: no directory of its own. Parts are letters, digits, "-", ".", "_" and blanks.',
     )
     default_preset_id: PresetId | None = Field(None, examples=[None])
+    profile: Overrides = Field(
+        {},
+        examples=[PROFILE_EXAMPLE],
+        description="Settings that its jobs have where neither the submission nor its preset says otherwise.",
+    )
 
 
 class ProjectChange(BaseModel):
-    """Only the preset may change; the other members may be repeated as they are."""
+    """Only the preset and the profile may change; the other members may be repeated as they are."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     default_preset_id: PresetId | None = Field(examples=[None])
+    profile: Overrides | None = Field(
+        None, examples=[PROFILE_EXAMPLE], description="All of it. Not sent, or null: it stays."
+    )
     name: str | None = Field(None, examples=["Holidays"])
     output_subdir: str | None = Field(None, examples=["holidays/2026"])
 
@@ -68,6 +78,7 @@ class Project(BaseModel):
     updated_at: Timestamp
     default_preset_id: str | None = Field(examples=[PRESET_EXAMPLE])
     output_subdir: str = Field(examples=["holidays/2026"])
+    profile: dict[str, Value] = Field(examples=[PROFILE_EXAMPLE])
 
     @classmethod
     def of(cls, event: ProjectSaved) -> "Project":
@@ -80,6 +91,7 @@ class Project(BaseModel):
             updated_at=event.time,
             default_preset_id=data.default_preset_id,
             output_subdir=data.output_subdir,
+            profile=data.profile,
         )
 
 
@@ -94,32 +106,28 @@ class Project(BaseModel):
         507: problem("No room on the disk", "disk_full"),
     },
 )
-async def create(body: ProjectBody, request: Request, response: Response, service: FromApp) -> Project:
+async def create(body: ProjectBody, by: Asker, response: Response, service: FromApp) -> Project:
     """Its name and its directory are for good: jobs carry them. Submit with `project_id` or `project` to use it."""
-    wanted = NewProject(body.name, body.output_subdir, body.default_preset_id)
-    traceparent = trace_parent(request.headers.get("traceparent"))
-    project = Project.of(await service.projects.create(service.bus.log, wanted, LOCAL_OWNER, traceparent))
+    wanted = NewProject(body.name, body.output_subdir, body.default_preset_id, body.profile)
+    project = Project.of(await service.projects.create(service.bus.log, wanted, by))
     response.headers["Location"] = f"/api/projects/{project.id}"
     return project
 
 
 @router.put(
     "/{project_id}",
-    summary="Give a project another default preset",
+    summary="Give a project another default preset or profile",
     responses=REFUSALS | {422: problem("Not usable", "project_fixed", "unknown_preset", "invalid_request")},
 )
-async def change(project_id: ProjectId, body: ProjectChange, request: Request, service: FromApp) -> Project:
-    """It applies to jobs that are submitted from now on; null is none."""
+async def change(project_id: ProjectId, body: ProjectChange, by: Asker, service: FromApp) -> Project:
+    """They apply to jobs that are submitted from now on. As preset, null is none."""
     fixed = body.model_dump(include={"name", "output_subdir"}, exclude_none=True)
-    traceparent = trace_parent(request.headers.get("traceparent"))
-    return Project.of(
-        await change_project(service.bus.log, project_id, body.default_preset_id, fixed, LOCAL_OWNER, traceparent)
-    )
+    wanted = Change(body.default_preset_id, body.profile, fixed)
+    return Project.of(await change_project(service.bus.log, project_id, wanted, by))
 
 
 @router.delete("/{project_id}", summary="Delete a project", responses=REFUSALS)
-async def remove(project_id: ProjectId, request: Request, service: FromApp) -> Deleted:
+async def remove(project_id: ProjectId, by: Asker, service: FromApp) -> Deleted:
     """It takes no more jobs. Those that it has stay, with its name and in its directory; the name becomes free."""
-    traceparent = trace_parent(request.headers.get("traceparent"))
-    await delete_project(service.bus.log, project_id, LOCAL_OWNER, traceparent)
+    await delete_project(service.bus.log, project_id, by)
     return Deleted(id=project_id)

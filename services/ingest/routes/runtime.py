@@ -6,15 +6,14 @@ Lives here: both routes. Does not live here: the events (`services.ingest.runtim
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictFloat, StrictInt
 
-from services.ingest.fields import trace_parent
+from services.ingest.asker import Asker
 from services.ingest.routes.context import FromApp
 from services.ingest.runtime import FRACTIONAL, HIGHEST, change_limits, checked, request_prewarm
 from shared.curation import clean_text
 from shared.events.names import Mode
-from shared.identity import LOCAL_OWNER
 from shared.openapi import problem
 from shared.runtime_state import CAP_NAMES
 
@@ -78,11 +77,10 @@ class PrewarmAnswer(BaseModel):
         503: problem("Try again", "log_unavailable"),
     },
 )
-async def limits(change: LimitsChange, request: Request, service: FromApp) -> LimitsAnswer:
+async def limits(change: LimitsChange, by: Asker, service: FromApp) -> LimitsAnswer:
     """The change is an event and outlives a restart. A lower limit stops nothing that runs; it starts nothing new."""
     overrides = checked(change.overrides)
-    traceparent = trace_parent(request.headers.get("traceparent"))
-    in_force = await change_limits(service.bus.log, overrides, change.reason, LOCAL_OWNER, traceparent)
+    in_force = await change_limits(service.bus.log, overrides, change.reason, by)
     return LimitsAnswer(overrides=in_force)
 
 
@@ -92,8 +90,7 @@ async def limits(change: LimitsChange, request: Request, service: FromApp) -> Li
     summary="Fetch and load the models of a mode on every worker",
     responses={503: problem("Try again", "log_unavailable")},
 )
-async def prewarm(preset: Mode, request: Request, service: FromApp) -> PrewarmAnswer:
+async def prewarm(preset: Mode, by: Asker, service: FromApp) -> PrewarmAnswer:
     """The workers do it beside their jobs and report each step."""
-    traceparent = trace_parent(request.headers.get("traceparent"))
-    task = await request_prewarm(service.bus, preset, LOCAL_OWNER, traceparent)
+    task = await request_prewarm(service.bus, preset, by)
     return PrewarmAnswer(task_id=task, preset=preset)

@@ -6,16 +6,15 @@ Lives here: the routes. Does not live here: the events (`services.ingest.webhook
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import APIRouter, Path, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool
 
 from services.ingest import webhooks
-from services.ingest.fields import trace_parent
+from services.ingest.asker import Asker
 from services.ingest.routes import patterns
 from services.ingest.routes.context import FromApp, Service
 from shared.curation import clean_text
 from shared.events.envelope import Timestamp
-from shared.identity import LOCAL_OWNER
 from shared.openapi import problem
 from shared.problems import Problem
 from shared.webhook_targets import Rules, TargetRefusedError, UnresolvedError, checked_target
@@ -110,13 +109,6 @@ BAD_TARGET: AnswersOf = {
 }
 
 
-def _by(request: Request) -> webhooks.By:
-    return webhooks.By(LOCAL_OWNER, trace_parent(request.headers.get("traceparent")))
-
-
-Asker = Annotated[webhooks.By, Depends(_by)]
-
-
 @router.post(
     "",
     status_code=201,
@@ -135,7 +127,7 @@ async def create(wanted: WebhookFields, by: Asker, service: FromApp, response: R
 @router.put("/{webhook_id}", summary="Change a webhook", responses=REFUSALS | BAD_TARGET)
 async def update(webhook_id: WebhookId, wanted: WebhookFields, by: Asker, service: FromApp) -> WebhookAnswer:
     """Replaces all that its owner chooses; its secret stays. What waits for it goes to the new URL, at once."""
-    before, _ = await webhooks.load(service.bus.log, webhook_id, by.actor)
+    before, _ = await webhooks.load(service.bus.log, webhook_id, by)
     warnings = await _check_target(service, wanted.url) if wanted.url != before.data.url else []
     after = await webhooks.update(service.bus.log, webhook_id, by, **wanted.model_dump())
     return WebhookAnswer(**_shown(after), warnings=warnings)

@@ -23,10 +23,14 @@ def suspend(connection: sqlite3.Connection) -> None:
 def build(connection: sqlite3.Connection) -> None:
     """Build all that is derived from the rows, in one transaction, and keep it from now on. Raises sqlite3.Error.
 
-    Writers wait, readers find what was there before. `connection` has no transaction open and begins none by itself.
+    Writers wait, readers find what was there before. What another version derived goes: the rows are the same.
+    `connection` has no transaction open and begins none by itself.
     """
     connection.execute("BEGIN IMMEDIATE")
     try:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if abs(version) != schema.SCHEMA_VERSION:
+            _each(connection, _removals_sql())
         _each(connection, _tables_sql() + _drops_sql())
         for statement in derivation.BUILD:
             connection.execute(statement)
@@ -57,6 +61,11 @@ def _tables_sql() -> str:
 
 def _drops_sql() -> str:
     return "".join(f"DROP TRIGGER IF EXISTS {name};\n" for name in derivation.TRIGGERS)
+
+
+def _removals_sql() -> str:
+    tables = "".join(f"DROP TABLE IF EXISTS {name};\n" for name in (*schema.DERIVED_TABLES, "job_fts"))
+    return f"{_drops_sql()}{tables}DROP VIEW IF EXISTS job_members;\n"
 
 
 def _triggers_sql() -> str:

@@ -12,11 +12,16 @@ the table of either.
 # ruff: noqa: S608 -- SQL made of names of our schema
 
 from services.library.jobstore.schema import ALL_JOBS, ARCHIVED_MARK, KV_TABLES, SEQ_BITS
+from services.library.jobstore.shelves import EVERYTHING_NAME, SEEN_PREFIX, SHARED_PREFIX
+from shared.access.principal import EVERYBODY
 
 _LAST_MS = (1 << 63 - SEQ_BITS) - 1
 _LOW = (1 << SEQ_BITS) - 1
 
-_INDEXED = ("seq", "created_at", "owner_id", "state", "project_name", "mode", "archived", "base_dir", "title", "tags")
+_INDEXED = (
+    "seq", "created_at", "owner_id", "visibility", "state", "project_name", "mode", "archived", "base_dir", "title",
+    "tags",
+)  # fmt: skip
 
 
 def _members(value: str) -> str:
@@ -39,6 +44,9 @@ SELECT jobs.key AS id,
         0) << {SEQ_BITS} AS base,
     iif(json_type(jobs.value, '$.seq') = 'integer', json_extract(jobs.value, '$.seq') & {_LOW}, NULL) AS low,
     {_text("owner_id")} AS owner,
+    -- Nobody is called as everybody is: what a foreign writer says of its owner must not share a job.
+    CASE WHEN {_text("visibility")} = 'shared' THEN '{EVERYBODY}'
+        WHEN {_text("owner_id")} = '{EVERYBODY}' THEN '' ELSE {_text("owner_id")} END AS audience,
     replace(upper({_text("state")}), 'JOBSTATE.', '') AS state,
     {_text("project_name")} AS project,
     {_text("mode")} AS mode,
@@ -51,11 +59,11 @@ SELECT jobs.key AS id,
 FROM jobs;
 """
 
-_COLUMNS = "owner, state, project, mode, archived, created_at, base_dir, tags, txt, mark"
+_COLUMNS = "owner, audience, state, project, mode, archived, created_at, base_dir, tags, txt, mark"
 
 _SEEN = f"""
-    member.owner, member.state, member.project, member.mode, member.archived, member.created_at, member.base_dir,
-    member.tags,
+    member.owner, member.audience, member.state, member.project, member.mode, member.archived, member.created_at,
+    member.base_dir, member.tags,
     member.id || char(10) || member.title || char(10) || member.project || char(10) ||
         (SELECT coalesce(group_concat(tag.value, char(10)), '') FROM json_each(member.tags) AS tag),
     iif(member.archived, '{ARCHIVED_MARK}', '')
@@ -105,17 +113,26 @@ def _tags_in(row: str) -> str:
     return f"SELECT tag.value FROM json_each({row}.tags) AS tag"
 
 
+def _shelves_of(row: str) -> str:
+    """Return the shelves that a row of the index stands on, as the column `name` (`shelves`)."""
+    return f"""(
+        SELECT '{EVERYTHING_NAME}' AS name UNION ALL SELECT '{SEEN_PREFIX}' || {row}.audience
+        UNION ALL SELECT '{SHARED_PREFIX}' || {row}.owner WHERE {row}.audience = '{EVERYBODY}')"""
+
+
 def _count(row: str, table: str, dimensions: tuple[str, ...], by: int) -> str:
     """Return the statements that count a row of the index in (by = 1) or out (by = -1)."""
     own = ", ".join(f"{row}.{name}" for name in dimensions)
-    columns = ", ".join(("tag", *dimensions))
+    columns = ", ".join(("tag", "shelf", *dimensions))
     tags = f"(SELECT '{ALL_JOBS}' AS tag UNION ALL {_tags_in(row)})"
+    shelves = _shelves_of(row)
     same = " AND ".join(f"{name} = {row}.{name}" for name in dimensions)
-    mine = f"{table}.tag IN {tags} AND {same}"
+    mine = f"{table}.shelf IN {shelves} AND {table}.tag IN {tags} AND {same}"
     if by > 0:
         return f"""
-    INSERT INTO {table} ({columns}, n) SELECT of.tag, {own}, 0 FROM {tags} AS of
-    WHERE NOT EXISTS (SELECT 1 FROM {table} WHERE {table}.tag = of.tag AND {same});
+    INSERT INTO {table} ({columns}, n) SELECT of.tag, shelf.name, {own}, 0
+    FROM {tags} AS of CROSS JOIN {shelves} AS shelf
+    WHERE NOT EXISTS (SELECT 1 FROM {table} WHERE {table}.shelf = shelf.name AND {table}.tag = of.tag AND {same});
     UPDATE {table} SET n = n + 1 WHERE {mine};
     """
     return f"""
@@ -125,25 +142,28 @@ def _count(row: str, table: str, dimensions: tuple[str, ...], by: int) -> str:
 
 
 COUNTED = {
-    "job_counts": ("project", "archived", "state", "mode", "owner"),
-    "job_totals": ("archived", "state", "mode", "owner"),
+    "job_counts": ("project", "archived", "state", "mode"),
+    "job_totals": ("archived", "state", "mode"),
 }
+
+_TAG_COLUMNS = ("owner", "audience", "archived", "project", "state", "mode", "place")
 
 _IN = f"""
     {"".join(_count("new", table, dimensions, 1) for table, dimensions in COUNTED.items())}
-    INSERT INTO job_tags (tag, archived, project, state, mode, place)
-    SELECT tag.value, new.archived, new.project, new.state, new.mode, new.place FROM json_each(new.tags) AS tag;
-    INSERT INTO job_projects SELECT new.project, 0
-    WHERE new.project <> '' AND NOT EXISTS (SELECT 1 FROM job_projects WHERE name = new.project);
-    UPDATE job_projects SET n = n + 1 WHERE name = new.project;
+    INSERT INTO job_tags (tag, {", ".join(_TAG_COLUMNS)})
+    SELECT tag.value, {", ".join(f"new.{name}" for name in _TAG_COLUMNS)} FROM json_each(new.tags) AS tag;
+    INSERT INTO job_projects (name, shelf, n) SELECT new.project, shelf.name, 0 FROM {_shelves_of("new")} AS shelf
+    WHERE new.project <> ''
+        AND NOT EXISTS (SELECT 1 FROM job_projects AS had WHERE had.shelf = shelf.name AND had.name = new.project);
+    UPDATE job_projects SET n = n + 1 WHERE shelf IN {_shelves_of("new")} AND name = new.project;
 """
 
 _OUT = f"""
     {"".join(_count("old", table, dimensions, -1) for table, dimensions in COUNTED.items())}
     DELETE FROM job_tags WHERE tag IN ({_tags_in("old")}) AND archived = old.archived AND project = old.project
         AND state = old.state AND mode = old.mode AND place = old.place;
-    UPDATE job_projects SET n = n - 1 WHERE name = old.project;
-    DELETE FROM job_projects WHERE name = old.project AND n = 0;
+    UPDATE job_projects SET n = n - 1 WHERE shelf IN {_shelves_of("old")} AND name = old.project;
+    DELETE FROM job_projects WHERE shelf IN {_shelves_of("old")} AND name = old.project AND n = 0;
 """
 
 _IS_FILE = "output.type = 'object' AND json_type(output.value, '$.path') = 'text'"
@@ -158,7 +178,7 @@ _FILES_IN = f"""
 """
 
 _COUNTED_CHANGED = " OR ".join(
-    f"old.{name} IS NOT new.{name}" for name in ("archived", "project", "state", "mode", "owner", "tags")
+    f"old.{name} IS NOT new.{name}" for name in ("archived", "project", "state", "mode", "owner", "audience", "tags")
 )
 
 GUARDS = "".join(
@@ -199,22 +219,33 @@ INSERT OR IGNORE INTO job_index (place, id, {_COLUMNS})
 SELECT member.base | member.low, member.id, {_SEEN} FROM job_members AS member WHERE member.low IS NOT NULL
 """
 
+_COUNTS = f"""
+    WITH one AS MATERIALIZED (  -- first what differs in nothing that is counted: shelves are spread over few rows
+        SELECT '{ALL_JOBS}' AS tag, owner, audience, project, archived, state, mode, count(*) AS n
+        FROM job_index GROUP BY owner, audience, project, archived, state, mode
+        UNION ALL
+        SELECT tag.value, owner, audience, project, archived, state, mode, count(*)
+        FROM job_index CROSS JOIN json_each(job_index.tags) AS tag
+        GROUP BY tag.value, owner, audience, project, archived, state, mode
+    )
+    SELECT tag, shelf, project, archived, state, mode, sum(n) FROM (
+        SELECT *, '{EVERYTHING_NAME}' AS shelf FROM one UNION ALL SELECT *, '{SEEN_PREFIX}' || audience FROM one
+        UNION ALL SELECT *, '{SHARED_PREFIX}' || owner FROM one WHERE audience = '{EVERYBODY}'
+    ) GROUP BY 1, 2, 3, 4, 5, 6
+"""
+
 RECOUNTS: dict[str, str] = {
     "job_files": f"""
         SELECT {_FILE_COLUMNS.format(key="job_outputs.key")}
         FROM job_outputs CROSS JOIN json_each(job_outputs.value, '$.outputs') AS output
         WHERE {_IS_FILE} GROUP BY output.value ->> '$.path', job_outputs.key""",
-    "job_tags": """
-        SELECT tag.value, archived, project, state, mode, place
+    "job_tags": f"""
+        SELECT tag.value, {", ".join(_TAG_COLUMNS)}
         FROM job_index CROSS JOIN json_each(job_index.tags) AS tag""",
-    "job_counts": f"""
-        SELECT '{ALL_JOBS}', project, archived, state, mode, owner, count(*) FROM job_index GROUP BY 2, 3, 4, 5, 6
-        UNION ALL
-        SELECT tag.value, project, archived, state, mode, owner, count(*)
-        FROM job_index CROSS JOIN json_each(job_index.tags) AS tag GROUP BY 1, 2, 3, 4, 5, 6""",
-    "job_totals": "SELECT tag, archived, state, mode, owner, sum(n) FROM job_counts GROUP BY 1, 2, 3, 4, 5",
+    "job_counts": _COUNTS,
+    "job_totals": "SELECT tag, shelf, archived, state, mode, sum(n) FROM job_counts GROUP BY 1, 2, 3, 4, 5",
     "job_projects": f"""
-        SELECT project, sum(n) FROM job_counts WHERE tag = '{ALL_JOBS}' AND project <> '' GROUP BY project""",
+        SELECT project, shelf, sum(n) FROM job_counts WHERE tag = '{ALL_JOBS}' AND project <> '' GROUP BY 1, 2""",
 }
 """What each table has to hold, told by the rows or by the table before it."""
 

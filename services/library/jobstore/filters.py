@@ -19,6 +19,15 @@ class JobFilter:
     tag: str | None = None
     """One whole tag, in lower case."""
     include_archived: bool = False
+    reader: str | None = None
+    """Who reads: a user sees the own jobs and the shared ones. None is an administrator, who sees all."""
+    owner: str | None = None
+    """Only jobs of this user."""
+    shared: bool = False
+    """Only jobs that everybody sees."""
+
+
+EVERY_JOB = JobFilter()
 
 
 @dataclass(frozen=True)

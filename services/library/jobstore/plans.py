@@ -3,10 +3,11 @@
 Lives here: SQL of places. Does not live here: reading rows (`queries`), what a filter is (`filters`), quoting a text
 (`texts`).
 
-The counting tables give the exact size of every combination of state, project, mode, tag and archive. So a page is a
-merge of those stretches of one index that are not empty, each in its order already. Where they would be too many (a
-short piece of a project's name), the list is walked, or the few matches are sorted. Every index is named and every
-join is a CROSS JOIN, so that neither ANALYZE nor the lack of it changes a plan.
+The counting tables give the exact size of every combination of state, project, mode, tag and archive on every shelf
+(`shelves`: a reader's own jobs, and the shared ones). So a page is a merge of those stretches of an index that are not
+empty, each in its order already. Where they would be too many (a short piece of a project's name), the shelves are
+walked, or the few matches are sorted. Every index is named and every join is a CROSS JOIN, so that neither ANALYZE nor
+the lack of it changes a plan. Only an administrator's list is ever walked over all jobs.
 """
 
 # ruff: noqa: S608 -- SQL made of names of our schema; values are parameters
@@ -14,11 +15,12 @@ join is a CROSS JOIN, so that neither ANALYZE nor the lack of it changes a plan.
 import json
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from services.library.jobstore.filters import JobFilter, PageQuery
-from services.library.jobstore.schema import ALL_JOBS, ARCHIVED_MARK
+from services.library.jobstore.schema import ALL_JOBS, ARCHIVED_MARK, SHARED
+from services.library.jobstore.shelves import EVERYTHING, Shelf, shelves_of
 from services.library.jobstore.texts import ESCAPE, TextSearch, contains, search_for
 
 MAX_STRETCHES = 48
@@ -51,14 +53,20 @@ class _Asked:
     """A filter with its project's name resolved to the names that there are; the parameters that all terms share."""
 
     filter: JobFilter
+    shelves: tuple[Shelf, ...]
     projects: list[str] | None
     parameters: Parameters
 
     @property
     def is_open(self) -> bool:
-        """Whether it asks for nothing but the archive and a text."""
+        """Whether it asks for nothing but whose they are, the archive and a text."""
         asked = (self.filter.tag, self.filter.state, self.filter.mode, self.projects)
         return all(part is None for part in asked)
+
+    @property
+    def is_of_all(self) -> bool:
+        """Whether it is about everybody's jobs."""
+        return self.shelves == (EVERYTHING,)
 
     def condition(self, table: str) -> str:
         """Return the conditions that a table's own columns decide."""
@@ -70,10 +78,23 @@ class _Asked:
             parts.append(f"{table}.mode = :mode")
         return " AND ".join(parts)
 
+    def counted(self, table: str) -> str:
+        """Return the condition for a counting table's rows of these shelves."""
+        return f"{table}.shelf IN ({', '.join(f':shelf{number}' for number in range(len(self.shelves)))})"
+
+    def on_shelf(self, number: int, table: str) -> str:
+        """Return the condition for a row of an index to be on one of these shelves."""
+        shelf = self.shelves[number]
+        parts = [f"{table}.{shelf.column} = :whose{number}"] if shelf.column else []
+        if shelf.is_shared:
+            parts.append(f"{table}.{SHARED}")
+        return " AND ".join(parts) or "1"
+
 
 class _Stretch(NamedTuple):
     """Entries of an index that differ in their place alone; None: the index does not tell them apart."""
 
+    shelf: str
     archived: int
     state: str | None
     mode: str | None
@@ -93,7 +114,7 @@ def plan_page(connection: sqlite3.Connection, query: PageQuery) -> Plan:
     if search is None:
         terms = _terms(asked, total, stretches)
     else:
-        terms = [_search(asked, search, total, stretches)]
+        terms = _search(asked, search, total, stretches)
         counted = " UNION ALL ".join(term.sql for term in terms)
         (total,) = connection.execute(f"SELECT count(*) FROM ({counted})", asked.parameters).fetchone()
     return _page(terms, total, query, asked.parameters)
@@ -101,82 +122,115 @@ def plan_page(connection: sqlite3.Connection, query: PageQuery) -> Plan:
 
 def _ask(connection: sqlite3.Connection, wanted: JobFilter) -> _Asked:
     parameters: Parameters = {"tag": (wanted.tag or ALL_JOBS).lower()}
+    shelves = shelves_of(wanted)
+    for number, shelf in enumerate(shelves):
+        parameters |= {f"shelf{number}": shelf.name, f"whose{number}": shelf.value}
     if wanted.state is not None:
         parameters["state"] = wanted.state
     if wanted.mode is not None:
         parameters["mode"] = wanted.mode
-    names = _names(connection, wanted.project) if wanted.project else None
-    if names is not None:
-        parameters["projects"] = json.dumps(names)
-    return _Asked(wanted, names, parameters)
+    asked = _Asked(wanted, shelves, None, parameters)
+    if not wanted.project:
+        return asked
+    names = _names(connection, wanted.project, asked)
+    return replace(asked, projects=names, parameters=parameters | {"projects": json.dumps(names)})
 
 
-def _names(connection: sqlite3.Connection, part: str) -> list[str]:
-    """Return the projects' names that have this part, in any case."""
+def _names(connection: sqlite3.Connection, part: str, asked: _Asked) -> list[str]:
+    """Return the names of the projects that jobs of these shelves have and that have this part, in any case."""
     if search_for(part) is None:
         return []
+    of_shelves = f"SELECT name FROM job_projects WHERE {asked.counted('job_projects')}"
     if part.isascii():
-        sql = f"SELECT name FROM job_projects WHERE name LIKE ? ESCAPE '{ESCAPE}'"
-        return [name for (name,) in connection.execute(sql, (contains(part),))]
-    names = connection.execute("SELECT name FROM job_projects")  # LIKE knows the case of ASCII alone
-    return [name for (name,) in names if part.lower() in name.lower()]
+        pattern = asked.parameters | {"like": contains(part)}
+        found = connection.execute(f"{of_shelves} AND name LIKE :like ESCAPE '{ESCAPE}'", pattern)
+        return list(dict.fromkeys(name for (name,) in found))
+    names = connection.execute(of_shelves, asked.parameters)  # LIKE knows the case of ASCII alone
+    return list(dict.fromkeys(name for (name,) in names if part.lower() in name.lower()))
 
 
 def _count(connection: sqlite3.Connection, asked: _Asked) -> tuple[int, list[_Stretch]]:
     """Return how many jobs there are, and the stretches that have any; none if they are too many."""
     if asked.projects is None:
-        columns = "archived, state, mode, NULL"
-        found = f"FROM job_totals WHERE tag = :tag AND {asked.condition('job_totals')}"
+        columns = "shelf, archived, state, mode, NULL"
+        found = f"""FROM job_totals
+            WHERE {asked.counted("job_totals")} AND tag = :tag AND {asked.condition("job_totals")}"""
     else:
-        columns = "archived, state, mode, project"
+        columns = "shelf, archived, state, mode, project"
         found = f"""FROM json_each(:projects) AS name CROSS JOIN job_counts
-            WHERE tag = :tag AND project = name.value AND {asked.condition("job_counts")}"""
+            WHERE {asked.counted("job_counts")} AND tag = :tag AND project = name.value
+                AND {asked.condition("job_counts")}"""
         if len(asked.projects) > MAX_STRETCHES:
             (total,) = connection.execute(f"SELECT coalesce(sum(n), 0) {found}", asked.parameters).fetchone()
             return total, []
-    rows = connection.execute(f"SELECT sum(n), {columns} {found} GROUP BY {columns}", asked.parameters).fetchall()
+    rows = connection.execute(f"SELECT n, {columns} {found}", asked.parameters).fetchall()
     stretches = [_Stretch(*row) for _, *row in rows]
-    return sum(n for n, *_ in rows), stretches if len(stretches) <= MAX_STRETCHES else []
+    too_many = len(stretches) > MAX_STRETCHES * len(asked.shelves)
+    return sum(n for n, *_ in rows), [] if too_many else stretches
 
 
 def _terms(asked: _Asked, total: int, stretches: list[_Stretch]) -> list[_Term]:
     """Return the statements whose results together are the places of all matching jobs."""
-    tagged = asked.filter.tag is not None
     if asked.is_open:
-        archive = sorted({stretch.archived for stretch in stretches})
-        stretches = [_Stretch(archived, None, None, None) for archived in archive]
+        stretches = sorted({_Stretch(stretch.shelf, stretch.archived, None, None, None) for stretch in stretches})
     if stretches:
-        return [_stretch(asked, tagged, number, stretch) for number, stretch in enumerate(stretches)]
+        return [_stretch(asked, number, stretch) for number, stretch in enumerate(stretches)]
     if total <= FEW and asked.projects is not None:
-        return [_gathered(asked, tagged)]
-    return [_Term(f"SELECT place FROM job_index NOT INDEXED WHERE {_all_conditions(asked)}")]
+        return [_gathered(asked, number) for number in range(len(asked.shelves))]
+    return _walk(asked)
 
 
-def _stretch(asked: _Asked, tagged: bool, number: int, stretch: _Stretch) -> _Term:
+def _stretch(asked: _Asked, number: int, stretch: _Stretch) -> _Term:
     """Return the places of one stretch, in the order of its index."""
-    if tagged:
-        index = "job_tags_by_state" if stretch.project is None else "sqlite_autoindex_job_tags_1"
-        sql = f"SELECT place FROM job_tags INDEXED BY {index} WHERE tag = :tag"
+    at = [shelf.name for shelf in asked.shelves].index(stretch.shelf)
+    if asked.filter.tag is not None:
+        what = "state" if stretch.project is None else "project"
+        sql = f"SELECT place FROM job_tags INDEXED BY {_index_of_tags(asked.shelves[at], what)} WHERE tag = :tag"
     else:
-        index = "project" if stretch.project is not None else "archived" if stretch.state is None else "state"
-        sql = f"SELECT place FROM job_index INDEXED BY job_index_by_{index} WHERE 1"
-    for name, value in zip(stretch._fields, stretch, strict=True):
+        what = "project" if stretch.project is not None else "archived" if stretch.state is None else "state"
+        sql = f"SELECT place FROM job_index INDEXED BY job_index_{asked.shelves[at].indexes}by_{what} WHERE 1"
+    if asked.shelves[at].column:
+        sql += f" AND {asked.on_shelf(at, 'job_index' if asked.filter.tag is None else 'job_tags')}"
+    for name, value in zip(stretch._fields[1:], stretch[1:], strict=True):
         if value is not None:
             asked.parameters[f"{name}{number}"] = value
             sql += f" AND {name} = :{name}{number}"
     return _Term(sql)
 
 
-def _gathered(asked: _Asked, tagged: bool) -> _Term:
-    """Return the few places of many projects; they come in no order."""
-    names = "json_each(:projects) AS name CROSS JOIN"
-    if tagged:
-        from_ = f"{names} job_tags INDEXED BY sqlite_autoindex_job_tags_1"
+def _index_of_tags(shelf: Shelf, what: str) -> str:
+    if shelf is EVERYTHING and what == "project":
+        return "sqlite_autoindex_job_tags_1"
+    return f"job_tags_{shelf.indexes}by_{what}"
+
+
+def _gathered(asked: _Asked, at: int) -> _Term:
+    """Return the few places of many projects on one shelf; they come in no order."""
+    shelf, table = asked.shelves[at], "job_index" if asked.filter.tag is None else "job_tags"
+    if table == "job_tags":
+        from_ = f"job_tags INDEXED BY {_index_of_tags(shelf, 'project')}"
         where = f"tag = :tag AND {asked.condition('job_tags')}"
     else:
-        from_ = f"{names} job_index INDEXED BY job_index_by_project"
+        from_ = f"job_index INDEXED BY job_index_{shelf.indexes}by_project"
         where = asked.condition("job_index")
-    return _Term(f"SELECT place FROM {from_} WHERE project = name.value AND {where}")
+    names = "json_each(:projects) AS name CROSS JOIN"
+    on_shelf = f" AND {asked.on_shelf(at, table)}" if shelf.column else ""
+    return _Term(f"SELECT place FROM {names} {from_} WHERE project = name.value AND {where}{on_shelf}")
+
+
+def _walk(asked: _Asked, besides: str = "1") -> list[_Term]:
+    """Return the places of these shelves, each in its order, of which every row is looked at."""
+    where = f"{_all_conditions(asked)} AND {besides}"
+    if asked.is_of_all:
+        return [_Term(f"SELECT place FROM job_index NOT INDEXED WHERE {where}")]
+    return [
+        _Term(
+            f"SELECT place FROM job_index INDEXED BY job_index_{shelf.indexes}by_archived"
+            f" WHERE {asked.on_shelf(at, 'job_index')} AND job_index.archived = {archived} AND {where}"
+        )
+        for at, shelf in enumerate(asked.shelves)
+        for archived in ((0, 1) if asked.filter.include_archived else (0,))
+    ]
 
 
 def _all_conditions(asked: _Asked) -> str:
@@ -192,22 +246,29 @@ def _all_conditions(asked: _Asked) -> str:
     return " AND ".join(parts)
 
 
-def _search(asked: _Asked, search: TextSearch, total: int, stretches: list[_Stretch]) -> _Term:
+def _search(asked: _Asked, search: TextSearch, total: int, stretches: list[_Stretch]) -> list[_Term]:
     """Return the places of the jobs that have a text: among the few that the filter leaves, or of all that have it."""
     if search.phrase is not None and (total > FEW or not search.patterns):
-        hidden = "" if asked.filter.include_archived else f' NOT mark : "{ARCHIVED_MARK}"'
-        asked.parameters["phrase"] = f"txt : {search.phrase}{hidden}"
-        if asked.is_open:
-            return _Term("SELECT job_fts.rowid AS place FROM job_fts WHERE job_fts MATCH :phrase", "job_fts.rowid")
-        sql = "SELECT job_index.place FROM job_fts CROSS JOIN job_index ON job_index.place = job_fts.rowid"
-        return _Term(f"{sql} WHERE job_fts MATCH :phrase AND {_all_conditions(asked)}", "job_fts.rowid")
+        return [_full_text(asked, search.phrase)]
     like = " OR ".join(f"job_index.txt LIKE :like{n} ESCAPE '{ESCAPE}'" for n in range(len(search.patterns)))
     asked.parameters.update({f"like{n}": pattern for n, pattern in enumerate(search.patterns)})
     if total > FEW:
-        return _Term(f"SELECT place FROM job_index NOT INDEXED WHERE {_all_conditions(asked)} AND ({like})")
+        return _walk(asked, f"({like})")
     few = " UNION ALL ".join(term.sql for term in _terms(asked, total, stretches))
     sql = f"SELECT job_index.place FROM ({few}) AS few CROSS JOIN job_index ON job_index.place = few.place"
-    return _Term(f"{sql} WHERE ({like})", "job_index.place")
+    return [_Term(f"{sql} WHERE ({like})", "job_index.place")]
+
+
+def _full_text(asked: _Asked, phrase: str) -> _Term:
+    """Return the places of the jobs that have a phrase, in the full text's order."""
+    hidden = "" if asked.filter.include_archived else f' NOT mark : "{ARCHIVED_MARK}"'
+    asked.parameters["phrase"] = f"txt : {phrase}{hidden}"
+    if asked.is_open and asked.is_of_all:
+        return _Term("SELECT job_fts.rowid AS place FROM job_fts WHERE job_fts MATCH :phrase", "job_fts.rowid")
+    shelves = " OR ".join(f"({asked.on_shelf(at, 'job_index')})" for at in range(len(asked.shelves)))
+    sql = "SELECT job_index.place FROM job_fts CROSS JOIN job_index ON job_index.place = job_fts.rowid"
+    where = f"job_fts MATCH :phrase AND ({shelves}) AND {_all_conditions(asked)}"
+    return _Term(f"{sql} WHERE {where}", "job_fts.rowid")
 
 
 def _page(terms: Sequence[_Term], total: int, query: PageQuery, parameters: Parameters) -> Plan:

@@ -7,13 +7,14 @@ as stored bytes, not as models: lists splice them. Does not live here: which ind
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from services.library.jobstore.filters import Page, PageQuery
+from services.library.jobstore.filters import EVERY_JOB, JobFilter, Page, PageQuery
 from services.library.jobstore.plans import Plan, plan_page
 from services.library.jobstore.schema import ALL_JOBS
+from services.library.jobstore.shelves import shelves_of
 
 _ROWS = """
 SELECT page.place, job_index.id, jobs.value
@@ -32,6 +33,12 @@ WHERE job_index.base_dir = above.value AND job_index.base_dir <> ''
 ORDER BY above.key, job_index.place DESC LIMIT 1
 """
 """A job may lie in a directory of another's: the deepest one is the owner."""
+
+
+_AUDIENCES = """
+SELECT job_index.id, job_index.audience
+FROM json_each(?) AS asked CROSS JOIN job_index INDEXED BY sqlite_autoindex_job_index_1 ON job_index.id = asked.value
+"""
 
 
 @dataclass(frozen=True)
@@ -99,38 +106,61 @@ def read_owner(connection: sqlite3.Connection, path: str) -> tuple[str, str] | N
     return found
 
 
-def read_projects(connection: sqlite3.Connection) -> list[bytes]:
-    """Return the stored rows of all projects, in the order of their names."""
-    return _all(connection, "projects")
+def read_projects(connection: sqlite3.Connection, owner: str | None = None) -> list[bytes]:
+    """Return the stored rows of an owner's projects, or of all (None), in the order of their names."""
+    return _all(connection, "projects", owner)
 
 
-def read_presets(connection: sqlite3.Connection) -> list[bytes]:
-    """Return the stored rows of all presets, in the order of their names."""
-    return _all(connection, "presets")
+def read_presets(connection: sqlite3.Connection, owner: str | None = None) -> list[bytes]:
+    """Return the stored rows of an owner's presets, or of all (None), in the order of their names."""
+    return _all(connection, "presets", owner)
 
 
-def _all(connection: sqlite3.Connection, table: str) -> list[bytes]:
-    order = "json_extract(value, '$.name') COLLATE NOCASE, key"
-    found = connection.execute(f"SELECT value FROM {table} ORDER BY {order}")  # noqa: S608 -- our names
+def _all(connection: sqlite3.Connection, table: str, owner: str | None) -> list[bytes]:
+    found = connection.execute(  # a row of one of SAME_ROWS has no profile
+        f"SELECT json_insert(value, '$.profile', json('{{}}')) FROM {table}"  # noqa: S608
+        " WHERE :owner IS NULL OR json_extract(value, '$.owner_id') = :owner"
+        " ORDER BY json_extract(value, '$.name') COLLATE NOCASE, key",
+        {"owner": owner},
+    )
     return [value.encode() for (value,) in found]
 
 
-def read_counts(connection: sqlite3.Connection) -> dict[str, int]:
-    """Return the number of jobs in each state that has any, without the archived ones."""
+def read_audiences(connection: sqlite3.Connection, job_ids: Iterable[str]) -> dict[str, str]:
+    """Return who sees each of these jobs besides administrators: its owner, or everybody (`EVERYBODY`)."""
+    asked = json.dumps(list(job_ids))
+    return dict(connection.execute(_AUDIENCES, (asked,)))
+
+
+def read_counts(connection: sqlite3.Connection, wanted: JobFilter = EVERY_JOB) -> dict[str, int]:
+    """Return the number of jobs in each state that has any, without the archived ones.
+
+    Of a filter, whose they are is asked for and nothing else; the same for `read_tags`.
+    """
+    shelves, names = _shelves(wanted)
     return dict(
         connection.execute(
-            "SELECT state, sum(n) FROM job_totals WHERE tag = ? AND archived = 0 GROUP BY state", (ALL_JOBS,)
+            f"SELECT state, sum(n) FROM job_totals WHERE shelf IN ({shelves}) AND tag = ? AND archived = 0"  # noqa: S608
+            " GROUP BY state",
+            (*names, ALL_JOBS),
         )
     )
 
 
-def read_tags(connection: sqlite3.Connection, limit: int) -> list[tuple[str, int]]:
+def read_tags(connection: sqlite3.Connection, limit: int, wanted: JobFilter = EVERY_JOB) -> list[tuple[str, int]]:
     """Return the most used tags of jobs that are not archived, each with its number of jobs."""
+    shelves, names = _shelves(wanted)
     return connection.execute(
-        "SELECT tag, sum(n) AS total FROM job_totals WHERE tag > ? AND archived = 0"
+        f"SELECT tag, sum(n) AS total FROM job_totals WHERE shelf IN ({shelves}) AND tag > ? AND archived = 0"  # noqa: S608
         " GROUP BY tag ORDER BY total DESC, tag LIMIT ?",
-        (ALL_JOBS, limit),
+        (*names, ALL_JOBS, limit),
     ).fetchall()
+
+
+def _shelves(wanted: JobFilter) -> tuple[str, list[str]]:
+    """Return a list of placeholders, and the names of the shelves that they are for."""
+    names = [shelf.name for shelf in shelves_of(wanted)]
+    return ", ".join("?" * len(names)), names
 
 
 def read_quarantined(connection: sqlite3.Connection) -> int:

@@ -47,7 +47,7 @@ class JobStore:
     def _prepare(self, path: Path) -> None:
         found = self._shared.select_one("PRAGMA user_version")
         version = int(found[0]) if found else 0
-        if version not in (0, schema.SCHEMA_VERSION, schema.BUILDING):
+        if version not in (0, schema.SCHEMA_VERSION, schema.BUILDING, *schema.SAME_ROWS):
             raise WrongSchemaError(f"jobs.db has schema {version}, this library {schema.SCHEMA_VERSION}")
         self.jobs = KV(self._shared, "jobs", path)
         self.idempotency = KV(self._shared, "idempotency", path)
@@ -60,6 +60,9 @@ class JobStore:
                 building.create(connection)
             elif version == schema.BUILDING:
                 log.warning("jobs_db_index_unfinished", action="it is built from the rows")
+                building.build(connection)
+            elif version in schema.SAME_ROWS:
+                log.warning("jobs_db_index_of_another_version", version=version, action="it is built from the rows")
                 building.build(connection)
 
     @contextmanager

@@ -9,15 +9,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
+from starlette.types import Scope
 
 from services.library import past
+from services.library.jobstore.filters import JobFilter
 from services.library.jobstore.queries import read_tags
 from services.library.library import Library, get_job, shown_job
 from services.library.pages import words
 from services.library.pages.reads import TAGS_OFFERED, complete
 from services.library.pages.rendering import page, refusal
+from services.library.readers import reader_of
 from services.library.routes.jobs import NeedsLibrary
+from shared.access.current import Who
+from shared.access.principal import Principal
 from shared.eventlog.job_history import fold
 from shared.eventlog.port import Recorded
 from shared.outputs import OutputFile, discover_outputs
@@ -61,26 +66,33 @@ class Result:
 
 
 @router.get("/ui/jobs/{job_id}")
-async def job_page(library: NeedsLibrary, job_id: str, at: str = "", history: str = "") -> Response:
+async def job_page(
+    request: Request, library: NeedsLibrary, who: Who, job_id: str, at: str = "", history: str = ""
+) -> Response:
     """One job: how far it is, how each stage went, the video, the downloads, and what can be done with it."""
     told_too = history in {"1", "true"}
     try:
         if at:
-            return await _then(library, job_id, at, told_too=told_too)
-        return await _now(library, job_id, told_too=told_too)
+            return await _then(request.scope, library, who, job_id, at, told_too=told_too)
+        return await _now(request.scope, library, who, job_id, told_too=told_too)
     except Problem as problem:
-        return await _deleted(library, job_id, problem) if problem.status == GONE else refusal(problem)
+        if problem.status != GONE:
+            return refusal(request.scope, problem)
+        return await _deleted(request.scope, library, job_id, problem)
 
 
-async def _now(library: Library, job_id: str, *, told_too: bool) -> Response:
+async def _now(scope: Scope, library: Library, who: Principal, job_id: str, *, told_too: bool) -> Response:
     position = library.hub.position
-    job = complete(await get_job(library, job_id))
+    job = complete(await get_job(library, job_id, who))
     found = await asyncio.to_thread(discover_outputs, library.layout.output, job["base_dir"], job["outputs"])
-    tags = await library.reader.run(lambda connection: read_tags(connection, TAGS_OFFERED))
+    wanted = JobFilter(reader=reader_of(who))
+    tags = await library.reader.run(lambda connection: read_tags(connection, TAGS_OFFERED, wanted))
     return page(
+        scope,
         "job.html",
         job=job,
-        actions=words.actions(job["state"], pause_requested=job["pause_requested"], imported=job["imported"]),
+        may_change=_may_change(who, job),
+        actions=_actions(who, job),
         result=Result(found.files),
         known_tags=[tag for tag, _ in tags if tag not in job["tags"]],
         history=await _history(library, job_id) if told_too else None,
@@ -89,15 +101,17 @@ async def _now(library: Library, job_id: str, *, told_too: bool) -> Response:
     )
 
 
-async def _then(library: Library, job_id: str, at: str, *, told_too: bool) -> Response:
+async def _then(scope: Scope, library: Library, who: Principal, job_id: str, at: str, *, told_too: bool) -> Response:
     try:
         moment = past.parse_moment(at)
     except ValueError as error:
         raise Problem(422, "invalid_request", f"This moment cannot be looked at: {error}.") from error
-    then = await past.job_at(library.log, job_id, moment, connected=library.connected())
+    then = await past.job_at(library.log, job_id, moment, who, connected=library.connected())
     return page(
+        scope,
         "job.html",
         job=complete(shown_job(then.job)),
+        may_change=False,
         actions=[],
         result=Result([]),
         known_tags=[],
@@ -105,6 +119,18 @@ async def _then(library: Library, job_id: str, at: str, *, told_too: bool) -> Re
         then=then,
         position="",
     )
+
+
+def _may_change(who: Principal, job: dict[str, Any]) -> bool:
+    """Return whether the page offers to change a job; ingest judges again."""
+    return who.may("submit:job") and who.changes(job["owner_id"] or "")
+
+
+def _actions(who: Principal, job: dict[str, Any]) -> list[tuple[str, str, str]]:
+    if not _may_change(who, job):
+        return []
+    offered = words.actions(job["state"], pause_requested=job["pause_requested"], imported=job["imported"])
+    return [action for action in offered if action[0] != "kill" or who.administers]
 
 
 async def _history(library: Library, job_id: str) -> dict[str, Any]:
@@ -115,14 +141,14 @@ async def _history(library: Library, job_id: str) -> dict[str, Any]:
         return past.told([])
 
 
-async def _deleted(library: Library, job_id: str, problem: Problem) -> Response:
+async def _deleted(scope: Scope, library: Library, job_id: str, problem: Problem) -> Response:
     """Return the page of a job that was deleted: that it was, and its past, which the log keeps."""
     try:
         records = await past.history_of(library.log, job_id, connected=library.connected())
     except Problem:
-        return refusal(problem)
+        return refusal(scope, problem)
     before = _before_the_end(records)
-    return page("deleted.html", GONE, job_id=job_id, job=before, **past.told(records))
+    return page(scope, "deleted.html", GONE, job_id=job_id, job=before, **past.told(records))
 
 
 def _before_the_end(records: Sequence[Recorded]) -> dict[str, Any] | None:

@@ -14,6 +14,8 @@ from services.library.pages.reads import read_jobs
 from services.library.pages.rendering import page, refusal
 from services.library.routes.jobs import NeedsLibrary
 from services.library.routes.parameters import ListQuery, parse_list_query
+from shared.access.current import Who
+from shared.access.principal import Principal
 from shared.problems import Problem
 
 PATH = "/ui/jobs"
@@ -25,15 +27,17 @@ router = APIRouter()
 class Address:
     """Addresses of the list that keep its filter; those of the first page, except `next`."""
 
-    def __init__(self, query: ListQuery) -> None:
-        state = query.filter().state or ""
+    def __init__(self, query: ListQuery, who: Principal) -> None:
+        wanted = query.filter(who)
         self.filter = {
             "q": query.q or "",
-            "state": state,
+            "state": wanted.state or "",
             "project": query.project or "",
             "mode": query.mode or "",
             "tag": query.tag or "",
-            "include_archived": "1" if query.filter().include_archived else "",
+            "include_archived": "1" if wanted.include_archived else "",
+            "view": query.view if query.view != "all" else "",
+            "owner": query.owner or "",
         }
 
     def with_(self, **changes: str) -> str:
@@ -48,16 +52,17 @@ class Address:
 
 
 @router.get(PATH)
-async def jobs_page(request: Request, library: NeedsLibrary) -> Response:
+async def jobs_page(request: Request, library: NeedsLibrary, who: Who) -> Response:
     """The list, the upload form, and how many jobs are in which state."""
     try:
         query = parse_list_query(request.scope["query_string"])
-        wanted = query.page()
+        wanted = query.page(who)
     except (ValidationError, ValueError):
-        return refusal(Problem(422, "invalid_request", _BAD_ADDRESS))
+        return refusal(request.scope, Problem(422, "invalid_request", _BAD_ADDRESS))
     position = library.hub.position  # before the rows: what comes between is told again, never missed
     found = await library.reader.run(lambda connection: read_jobs(connection, library.live, wanted))
     return page(
+        request.scope,
         "jobs.html",
         jobs=found.jobs,
         counts=found.counts,
@@ -65,7 +70,7 @@ async def jobs_page(request: Request, library: NeedsLibrary) -> Response:
         every=None if found.counts is None else sum(found.counts.values()),
         total=found.total,
         choices=found.choices,
-        address=Address(query),
+        address=Address(query, who),
         first_page=query.cursor is None and query.offset == 0,
         next_cursor=found.next_cursor,
         position=position,

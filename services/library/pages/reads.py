@@ -65,16 +65,16 @@ def read_jobs(connection: sqlite3.Connection, live: LiveProgress, query: PageQue
         total=listing.total,
         next_cursor=listing.next_cursor,
         counts=None if query.filter.text else _count_states(connection, query.filter),
-        choices=read_choices(connection),
+        choices=read_choices(connection, query.filter.reader),
     )
 
 
-def read_choices(connection: sqlite3.Connection) -> Choices:
-    """Return projects, presets and tags. Raises sqlite3.Error."""
+def read_choices(connection: sqlite3.Connection, reader: str | None) -> Choices:
+    """Return the reader's projects and presets (None: all), and the tags of what they see. Raises sqlite3.Error."""
     return Choices(
-        projects=[orjson.loads(row) for row in read_projects(connection)],
-        presets=[orjson.loads(row) for row in read_presets(connection)],
-        tags=read_tags(connection, TAGS_OFFERED),
+        projects=[orjson.loads(row) for row in read_projects(connection, reader)],
+        presets=[orjson.loads(row) for row in read_presets(connection, reader)],
+        tags=read_tags(connection, TAGS_OFFERED, JobFilter(reader=reader)),
     )
 
 

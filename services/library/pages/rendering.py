@@ -1,7 +1,8 @@
 """Templates, and what is sent around every page.
 
-Lives here: the environment, headers, the page of a refusal. Titles are users' file names: every template escapes, and
-the policy below lets no script run but our own files. Does not live here: what a page is given (the modules beside).
+Lives here: the environment, headers, the frame with who is signed in, the page of a refusal. Titles are users' file
+names: every template escapes, and the policy below lets no script run but our own files. Does not live here: what a
+page is given (the modules beside).
 """
 
 from pathlib import Path
@@ -9,13 +10,17 @@ from typing import Any
 
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.types import Scope
 
 from services.library.pages import told, words
+from shared.access.current import CSRF, PRINCIPAL
 from shared.problems import Problem
 
 PAGE_HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+        # blob: for a video that was just chosen, whose length its own page reads
+        "default-src 'self'; media-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'self'; "
+        "frame-ancestors 'none'"
     ),
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
@@ -49,14 +54,21 @@ _TEMPLATES.globals |= {
     "state_names": words.STATE_NAMES,
     "status_names": words.STATUS_NAMES,
     "visibility_names": words.VISIBILITY_NAMES,
+    "role_names": words.ROLE_NAMES,
+    "scope_names": words.SCOPE_NAMES,
 }
 
 
-def page(name: str, status: int = 200, **values: Any) -> HTMLResponse:
-    """Return a page."""
-    return HTMLResponse(_TEMPLATES.get_template(name).render(**values), status, PAGE_HEADERS)
+def page(scope: Scope, name: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """Return a page for whoever asks: `scope` is the request's, in which the guard says who that is.
+
+    Templates know them as `me`, None on a public page for somebody who is not signed in.
+    """
+    frame = {"me": scope.get(PRINCIPAL), "csrf": scope.get(CSRF, "")}
+    return HTMLResponse(_TEMPLATES.get_template(name).render(**frame, **values), status, PAGE_HEADERS)
 
 
-def refusal(problem: Problem) -> HTMLResponse:
+def refusal(scope: Scope, problem: Problem) -> HTMLResponse:
     """Return a refusal of the API as a page, in its own words and with its status."""
-    return page("problem.html", problem.status, detail=problem.detail)
+    title = words.REFUSALS.get(problem.status, words.NOT_HERE)
+    return page(scope, "problem.html", problem.status, title=title, detail=problem.detail)

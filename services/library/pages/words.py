@@ -5,6 +5,7 @@ Lives here: words for states, stages, issues, settings, sizes and times. Does no
 
 from datetime import datetime
 
+from shared.access.principal import Role, Scope
 from shared.events.library import Visibility
 from shared.events.names import Mode, Stage
 from shared.job.model import JobState, StageStatus
@@ -41,6 +42,32 @@ STATUS_NAMES: dict[StageStatus, str] = {
 MODE_NAMES: dict[Mode, str] = {"high": "High", "medium": "Medium", "low": "Low"}
 
 VISIBILITY_NAMES: dict[Visibility, str] = {"private": "only you", "shared": "everybody here"}
+
+ROLE_NAMES: dict[Role, str] = {
+    "viewer": "sees what is shared",
+    "operator": "dubs videos",
+    "editor": "dubs, and makes projects, presets and webhooks",
+    "admin": "everything, and the accounts",
+}
+
+SCOPE_NAMES: dict[Scope, str] = {
+    "read:job": "see jobs",
+    "submit:job": "dub videos and change jobs",
+    "edit:job": "change projects, presets and webhooks",
+    "admin:*": "administer",
+}
+
+NOT_HERE = "Not here"
+REFUSALS = {403: "Not for you", 422: "Not understood", 429: "Too often", 503: "Not now"}
+"""Headings of refusals by status; of any other, `NOT_HERE`."""
+
+SIGN_IN_PROBLEMS = {
+    "oidc_state_invalid": "That sign-in was begun in another browser, or took too long. Begin again.",
+    "oidc_refused": "The other service did not let you in.",
+    "oidc_user_unknown": "The other service knows you, but you have no account here. Ask an admin for an invite.",
+    "oidc_unavailable": "The other service does not answer now. Try again, or sign in with your password.",
+}
+"""What the sign-in page says for `problem` in its address (`GET /api/auth/oidc/callback`)."""
 
 FILE_NAMES: dict[Kind, str] = {
     "mkv": "Video, dubbed and original sound",

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.library.routes.examples import JOB_ID
 from services.library.view import JobView, OutputView, StageView
-from shared.events.envelope import Timestamp
+from shared.events.envelope import Timestamp, Value
 from shared.events.names import Device, Mode
 from shared.job.model import JobState
 from shared.problems import CONTENT_TYPE, TYPE_BASE
@@ -83,6 +83,7 @@ class ProjectItem(Described):
     updated_at: Timestamp
     default_preset_id: str | None
     output_subdir: str
+    profile: dict[str, Value]
 
 
 class PresetItem(Described):
@@ -97,6 +98,7 @@ class PresetItem(Described):
     tgt_lang: str
     tts_lang: str
     tts_speaker: str
+    profile: dict[str, Value]
 
 
 class Projects(Described):
@@ -119,13 +121,16 @@ class Tags(Described):
 
 
 class Stats(Described):
-    """`counts` by state, of jobs that are not archived; `lag` in events, null while the broker is away."""
+    """`counts` by state, of jobs that are not archived; `lag` in events, null while the broker is away.
+
+    `quarantined`: events of whatever job that do not decode; null for anybody but an administrator.
+    """
 
     counts: dict[JobState, int]
     total: int
     position: int
     lag: int | None
-    quarantined: int
+    quarantined: int | None
 
 
 class ProblemDocument(BaseModel):
@@ -179,9 +184,11 @@ def found(description: str, example: object) -> dict[int | str, dict[str, Any]]:
 
 
 EVERYWHERE = {
-    **problem(403, "The name in Host is not served here.", "host_not_allowed"),
+    **problem(401, "Nobody is signed in, or not any more.", "not_signed_in", "invalid_credential"),
+    **problem(403, "Not for this credential; or the name in Host is not served.", "scope_missing", "host_not_allowed"),
     **problem(422, "A parameter is not acceptable.", "invalid_request"),
     **problem(500, "The service failed.", "internal_error"),
+    **problem(503, "Nobody can say now whose the credential is; try again.", "access_unavailable"),
 }
 """Refusals that any operation can answer with."""
 

@@ -147,6 +147,7 @@ PROJECT = {
     "updated_at": _TIME,
     "default_preset_id": PRESET_ID,
     "output_subdir": "family",
+    "profile": {"asr_model": "whisper-small"},
 }
 
 PRESET = {
@@ -161,6 +162,7 @@ PRESET = {
     "tgt_lang": "pt",
     "tts_lang": "",
     "tts_speaker": "",
+    "profile": {"mix": "legacy"},
 }
 
 TAGS = {"items": [{"tag": "summer", "n": 12}, {"tag": "to check", "n": 3}]}

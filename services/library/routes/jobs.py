@@ -15,6 +15,7 @@ from services.library.library import Library, get_job, library_of, shown_job
 from services.library.routes import examples
 from services.library.routes.documents import GONE, NO_JOB, NO_LOG, At, JobDetail, JobId, JobPage, found
 from services.library.routes.parameters import ListQuery, Moment
+from shared.access.current import Who
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"])
 
@@ -34,10 +35,10 @@ IfNoneMatch = Annotated[str | None, Header(description="Tags that the client has
     responses=found("One page of jobs, newest first.", examples.JOB_PAGE),
 )
 async def jobs(
-    library: NeedsLibrary, query: Annotated[ListQuery, Query()], if_none_match: IfNoneMatch = None
+    library: NeedsLibrary, who: Who, query: Annotated[ListQuery, Query()], if_none_match: IfNoneMatch = None
 ) -> Response:
-    """One page of jobs, newest first, with the exact total of the filter."""
-    body, etag = await library.pages.read(query.page())
+    """One page of the jobs that you may see, newest first, with the exact total of the filter."""
+    body, etag = await library.pages.read(query.page(who))
     return answer(body, if_none_match, etag)
 
 
@@ -49,6 +50,7 @@ async def jobs(
 )
 async def job(
     library: NeedsLibrary,
+    who: Who,
     job_id: JobId,
     history: Annotated[bool, Query(description="Add its events, at most the last 1000.")] = False,
     at: Annotated[
@@ -62,11 +64,11 @@ async def job(
 ) -> Response:
     """One job: its timeline per stage, its outputs, and the live progress of what runs now; or its past."""
     if at is None:
-        shown = await get_job(library, job_id)
+        shown = await get_job(library, job_id, who)
         if history:
             shown |= past.told(await past.history_of(library.log, job_id, connected=library.connected()))
     else:
-        then = await past.job_at(library.log, job_id, at, connected=library.connected())
+        then = await past.job_at(library.log, job_id, at, who, connected=library.connected())
         shown = shown_job(then.job) | {"at": At(seq=then.seq, time=then.time).model_dump(mode="json")}
         if history:
             shown |= past.told(then.records)

@@ -19,9 +19,12 @@ from services.library.follower import newest_row
 from services.library.hub import HEARTBEAT_S, Subscription
 from services.library.library import Library, get_job
 from services.library.logs import LogFollower, end_of_log, last_lines
+from services.library.readers import sees_row
 from services.library.routes.documents import GONE, NO_JOB, JobId
 from services.library.routes.events import BEGIN, EVENT_STREAM, HEADERS, HEARTBEAT
 from services.library.routes.jobs import NeedsLibrary
+from shared.access.current import Who
+from shared.access.principal import Principal
 from shared.job.model import JobState
 
 POLL_S = 0.5
@@ -43,16 +46,16 @@ Lines = Annotated[int, Query(ge=1, le=LINES_MAX)]
 
 
 @router.get("", response_class=Response, summary="A job's log", responses=TEXT)
-async def logs(library: NeedsLibrary, job_id: JobId) -> Response:
+async def logs(library: NeedsLibrary, who: Who, job_id: JobId) -> Response:
     """The job's log; of a very long one its end, after a line that says so. Empty before anything was written."""
-    job = await get_job(library, job_id)
+    job = await get_job(library, job_id, who)
     return _text(await asyncio.to_thread(end_of_log, library.layout.output, _base_dir(job)))
 
 
 @router.get("/tail", response_class=Response, summary="The end of a job's log", responses=TEXT)
-async def tail(library: NeedsLibrary, job_id: JobId, n: Lines = LINES_DEFAULT) -> Response:
+async def tail(library: NeedsLibrary, who: Who, job_id: JobId, n: Lines = LINES_DEFAULT) -> Response:
     """The last `n` lines of the job's log."""
-    job = await get_job(library, job_id)
+    job = await get_job(library, job_id, who)
     return _text(await asyncio.to_thread(last_lines, library.layout.output, _base_dir(job), n))
 
 
@@ -64,6 +67,7 @@ async def tail(library: NeedsLibrary, job_id: JobId, n: Lines = LINES_DEFAULT) -
 )
 async def stream(
     library: NeedsLibrary,
+    who: Who,
     job_id: JobId,
     *,
     n: Lines = LINES_DEFAULT,
@@ -71,15 +75,16 @@ async def stream(
     last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", max_length=64)] = None,
 ) -> StreamingResponse:
     """The last `n` lines and each that follows: event `log`; event `end` when the job has ended and all is sent."""
-    job = await get_job(library, job_id)
+    job = await get_job(library, job_id, who)
     log = LogFollower(library.layout.output, _base_dir(job))
-    frames = _follow(library, job_id, log, last_event_id, n, once=once)
+    frames = _follow(library, who, job_id, log, last_event_id, n, once=once)
     return StreamingResponse(frames, media_type="text/event-stream", headers=HEADERS)
 
 
 async def _follow(
-    library: Library, job_id: str, log: LogFollower, place: str | None, lines: int, *, once: bool
+    library: Library, who: Principal, job_id: str, log: LogFollower, place: str | None, lines: int, *, once: bool
 ) -> AsyncIterator[bytes]:
+    """Yield frames until the job has ended, or is no longer theirs to read: then without a word, as for a lost one."""
     subscription = library.hub.subscribe(job_id)
     clock = asyncio.get_running_loop().time
     try:
@@ -88,11 +93,15 @@ async def _follow(
         await asyncio.to_thread(log.start, place, lines)
         while not subscription.closed:
             subscription.wake.clear()
-            # Asked before the file is read: what was written before the end is in it.
-            ended = once or await _has_ended(library, job_id)
-            while new := await asyncio.to_thread(log.read):
+            # Asked before each piece of the file is read: what was written before the end is in it.
+            row = await _row(library, job_id)
+            if row is not None and not sees_row(who, row):
+                return
+            ended = once or row is None or row.get("state") in ENDED
+            if new := await asyncio.to_thread(log.read):
                 yield _frames(new, log.place)
                 last = clock()
+                continue
             if ended:
                 yield _frames(log.flush(), log.place) + END
                 return
@@ -108,9 +117,9 @@ def _base_dir(job: dict[str, Any]) -> str:
     return str(job.get("base_dir", ""))  # rows of foreign writers may have none
 
 
-async def _has_ended(library: Library, job_id: str) -> bool:
+async def _row(library: Library, job_id: str) -> dict[str, Any] | None:
     row = await newest_row(library, job_id)
-    return row is None or orjson.loads(row).get("state") in ENDED
+    return None if row is None else orjson.loads(row)
 
 
 async def _wait_until_changed(subscription: Subscription) -> None:

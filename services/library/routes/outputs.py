@@ -15,6 +15,7 @@ from services.library.library import get_job
 from services.library.routes import examples
 from services.library.routes.documents import GONE, NO_JOB, JobId, found, problem
 from services.library.routes.jobs import IfNoneMatch, NeedsLibrary
+from shared.access.current import Who
 from shared.base_dirs import is_reserved
 from shared.below import NOT_THERE, directory_below, read_at
 from shared.outputs import Outputs, discover_outputs
@@ -38,9 +39,9 @@ router = APIRouter(prefix="/api/jobs", tags=["jobs"])
     summary="The files of a job, by another name",
     responses={**found("What is on disk now.", examples.FILES), **NO_JOB, **GONE},
 )
-async def job_files(library: NeedsLibrary, job_id: JobId, if_none_match: IfNoneMatch = None) -> Response:
+async def job_files(library: NeedsLibrary, who: Who, job_id: JobId, if_none_match: IfNoneMatch = None) -> Response:
     """The outputs that exist on disk now: all of them in `files`, and the main ones by kind, null if absent."""
-    job = await get_job(library, job_id)
+    job = await get_job(library, job_id, who)
     there = await asyncio.to_thread(discover_outputs, library.layout.output, job.get("base_dir") or "", job["outputs"])
     return answer(there.model_dump_json().encode(), if_none_match)
 
@@ -55,9 +56,11 @@ async def job_files(library: NeedsLibrary, job_id: JobId, if_none_match: IfNoneM
         **GONE,
     },
 )
-async def stream_manifest(library: NeedsLibrary, job_id: JobId, if_none_match: IfNoneMatch = None) -> Response:
+async def stream_manifest(
+    library: NeedsLibrary, who: Who, job_id: JobId, if_none_match: IfNoneMatch = None
+) -> Response:
     """`stream/manifest.json` of the job's directory."""
-    job = await get_job(library, job_id)
+    job = await get_job(library, job_id, who)
     text = await asyncio.to_thread(_read_manifest, library.layout.output, job.get("base_dir") or "")
     if text is None:
         raise Problem(404, "stream_not_found", "This job has no streamed dub.")

@@ -1,6 +1,7 @@
 """The parameters of the list of jobs: one model for the API's document, its check, and the page.
 
-Lives here: names, limits, and how they become a filter. Does not live here: the filter (`jobstore.filters`).
+Lives here: names, limits, and how they become a filter of what the one who asks may read. Does not live here: the
+filter (`jobstore.filters`).
 """
 
 from datetime import datetime
@@ -12,11 +13,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from services.library.jobstore.filters import JobFilter, PageQuery
 from services.library.listing import CURSOR_PATTERN, LIMIT_DEFAULT, LIMIT_MAX, OFFSET_MAX, page_query
 from services.library.past import SEQ_MAX, parse_moment
+from services.library.readers import reader_of
+from shared.access.principal import Principal
 from shared.curation import NAME_MAX_CHARS, TAG_MAX_CHARS
 from shared.events.names import Mode
 from shared.job.model import JobState
 
 TEXT_MAX_CHARS = 200
+OWNER_PATTERN = "^[0-9A-Za-z_-]{0,64}$"
 FIELDS_MAX = 64
 """Parameters of one request, unknown ones too, which are ignored."""
 
@@ -44,6 +48,15 @@ class ListQuery(BaseModel):
     tag: str | None = Field(
         None, max_length=TAG_MAX_CHARS, description="One whole tag, in any case.", examples=["news"]
     )
+    view: Literal["all", "mine", "shared"] | Blank = Field(
+        "all", description="All that you may see, your own, or what is shared with everybody.", examples=["mine"]
+    )
+    owner: str | None = Field(
+        None,
+        pattern=OWNER_PATTERN,
+        description="Jobs of one user, by id: all of them for an administrator, for anybody else what they share.",
+        examples=["u_4f1c2b3a59687d0e"],
+    )
     include_archived: Literal["0", "1", "false", "true"] = Field(
         "0", description="Whether archived jobs are in the list.", examples=["1"]
     )
@@ -64,8 +77,14 @@ class ListQuery(BaseModel):
             raise ValueError("state and status are two names of one filter and must not differ")
         return self
 
-    def filter(self) -> JobFilter:
-        """Return the filter."""
+    @model_validator(mode="after")
+    def _one_owner(self) -> Self:
+        if self.view == "mine" and self.owner:
+            raise ValueError("view=mine names the owner already")
+        return self
+
+    def filter(self, who: Principal) -> JobFilter:
+        """Return the filter: never more than `who` may read."""
         state = self.state or self.status
         return JobFilter(
             state=state.value if isinstance(state, JobState) else None,
@@ -74,11 +93,14 @@ class ListQuery(BaseModel):
             mode=self.mode or None,
             tag=self.tag.lower() if self.tag else None,
             include_archived=self.include_archived in {"1", "true"},
+            reader=reader_of(who),
+            owner=who.user if self.view == "mine" else self.owner or None,
+            shared=self.view == "shared",
         )
 
-    def page(self) -> PageQuery:
-        """Return the page that is asked for."""
-        return page_query(limit=self.limit, offset=self.offset, cursor=self.cursor, wanted=self.filter())
+    def page(self, who: Principal) -> PageQuery:
+        """Return the page that is asked for, as `who` may read it."""
+        return page_query(limit=self.limit, offset=self.offset, cursor=self.cursor, wanted=self.filter(who))
 
 
 def parse_list_query(query_string: bytes) -> ListQuery:

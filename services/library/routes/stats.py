@@ -8,11 +8,14 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from services.library.jobstore.filters import JobFilter
 from services.library.jobstore.queries import read_counts, read_quarantined
 from services.library.library import Library
+from services.library.readers import reader_of
 from services.library.routes import examples
 from services.library.routes.documents import Stats
 from services.library.routes.jobs import NeedsLibrary
+from shared.access.current import Who
 from shared.eventlog.port import LogUnavailableError
 
 ANSWER_TIMEOUT_S = 2.0
@@ -38,13 +41,14 @@ async def lag_of(library: Library) -> int | None:
     summary="How much there is",
     responses={200: {"content": {"application/json": {"example": examples.STATS}}}},
 )
-async def stats(library: NeedsLibrary) -> dict[str, Any]:
-    """Jobs by state, without archived ones; the last sequence that is shown, and what it lacks."""
-    counts = await library.reader.run(read_counts)
+async def stats(library: NeedsLibrary, who: Who) -> dict[str, Any]:
+    """The jobs that you may see by state, without archived ones; the last sequence that is shown, and what it lacks."""
+    wanted = JobFilter(reader=reader_of(who))
+    counts = await library.reader.run(lambda connection: read_counts(connection, wanted))
     return {
         "counts": counts,
         "total": sum(counts.values()),
         "position": library.hub.position,
         "lag": await lag_of(library),
-        "quarantined": await library.reader.run(read_quarantined),
+        "quarantined": await library.reader.run(read_quarantined) if who.administers else None,
     }

@@ -12,8 +12,9 @@ from services.library.routes import documents
 from services.library.webhooks.deliveries import Health, printed_time
 from services.library.webhooks.dispatcher import Dispatcher
 from services.library.webhooks.subscriptions import Subscription
+from shared.access.current import Who
+from shared.access.principal import Principal
 from shared.events.envelope import Timestamp
-from shared.identity import LOCAL_OWNER
 from shared.problems import Problem
 
 LIMIT_DEFAULT = 25
@@ -106,37 +107,39 @@ NOT_FOUND = {**documents.problem(404, "There is no webhook with this id.", "webh
 
 
 @router.get("", summary="Webhooks", responses=UNKNOWN_YET)
-async def webhooks(dispatcher: NeedsWebhooks) -> WebhookList:
-    """All of the owner's, in the order in which they were made. There are at most 20."""
+async def webhooks(dispatcher: NeedsWebhooks, who: Who) -> WebhookList:
+    """All of your own, in the order in which they were made. There are at most 20."""
     health = await dispatcher.health()
-    owned = dispatcher.subscriptions.owned_by(LOCAL_OWNER)
+    owned = dispatcher.subscriptions.owned_by(who.user)
     return WebhookList(items=[WebhookView.of(each, health.get(each.id, Health())) for each in owned])
 
 
 @router.get("/{webhook_id}", summary="One webhook", responses=NOT_FOUND)
-async def webhook(dispatcher: NeedsWebhooks, webhook_id: WebhookId) -> WebhookView:
-    """Its secret is shown only by the answers that made it."""
-    found = _found(dispatcher, webhook_id)
+async def webhook(dispatcher: NeedsWebhooks, who: Who, webhook_id: WebhookId) -> WebhookView:
+    """One of your own; an administrator may read anybody's. Its secret is shown only by the answers that made it."""
+    found = found_webhook(dispatcher, who, webhook_id)
     return WebhookView.of(found, (await dispatcher.health()).get(found.id, Health()))
 
 
 @router.get("/{webhook_id}/deliveries", summary="What was sent to a webhook", responses=NOT_FOUND)
 async def deliveries(
     dispatcher: NeedsWebhooks,
+    who: Who,
     webhook_id: WebhookId,
     limit: Annotated[int, Query(ge=1, le=LIMIT_MAX)] = LIMIT_DEFAULT,
     cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,18}$")] = None,
 ) -> DeliveryPage:
     """Its deliveries, the newest first, of the last 30 days; of finished ones the newest 10,000 of all webhooks."""
-    found = _found(dispatcher, webhook_id)
+    found = found_webhook(dispatcher, who, webhook_id)
     items, more = await dispatcher.page(found.id, limit, None if cursor is None else int(cursor))
     return DeliveryPage(
         items=[DeliveryView.model_validate(item) for item in items], next_cursor=None if more is None else str(more)
     )
 
 
-def _found(dispatcher: Dispatcher, webhook_id: str) -> Subscription:
+def found_webhook(dispatcher: Dispatcher, who: Principal, webhook_id: str) -> Subscription:
+    """Return a webhook of theirs, for an administrator anybody's. Raises Problem 404."""
     webhook = dispatcher.subscriptions.get(webhook_id)
-    if webhook is None or webhook.data.owner != LOCAL_OWNER:
+    if webhook is None or not who.changes(webhook.data.owner):
         raise Problem(404, "webhook_not_found", "There is no webhook with this id.")
     return webhook

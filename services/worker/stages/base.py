@@ -9,7 +9,7 @@ decided before (`shared.job.modes`): a stage reads the command's settings, never
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, cast
@@ -17,10 +17,11 @@ from typing import Protocol, cast
 from services.worker.engines.memory import is_out_of_memory
 from services.worker.engines.protocols import Engine, EngineError
 from services.worker.engines.registry import Engines
-from shared.artifacts import Artifact
+from shared.artifacts import Artifact, readable
 from shared.commands import StageCommand
+from shared.events.envelope import Value
 from shared.events.names import Device
-from shared.events.types import EngineUsed, Issue, Value
+from shared.events.types import EngineUsed, Issue
 from shared.ffmpeg import Ffmpeg, FfmpegError
 from shared.job.model import OUT_OF_MEMORY
 from shared.job.modes import DEFAULTS
@@ -76,16 +77,19 @@ def working(engine: Engine) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class StageContext:
-    """What a running stage may touch. `source` is the uploaded video; `progress(fraction, message)` is cheap."""
+    """What a running stage may touch. `source_file` is the uploaded video; `progress(fraction, message)` is cheap."""
 
     command: StageCommand
     layout: Layout
     paths: JobPaths
-    source: Path
+    source_file: Path
     engines: Engines
     ffmpeg: Ffmpeg
     progress: Callable[[float, str], None]
     loads: list[float] = field(default_factory=list)
+    held: ExitStack = field(default_factory=ExitStack)
+    """Closed when the stage has ended, and with it the plain bytes of what is encrypted at rest."""
+    _plain: dict[Path, Path] = field(default_factory=dict)
 
     def load(self, engine: Engine) -> None:
         """Bring an engine's weights into memory before it is used, so that loading is not counted as its work.
@@ -97,12 +101,29 @@ class StageContext:
             self.engines.load(engine)
         self.loads.append(time.monotonic() - started)
 
+    @property
+    def source(self) -> Path:
+        """A path to the plain bytes of the uploaded video. Raises SealError, OSError."""
+        return self.plain(self.source_file, self.command.job.source.sealed)
+
     def input(self, name: str) -> Path:
-        """Return the path of an upstream artifact by name. Raises StageError if it is not there."""
+        """Return a path to the plain bytes of an upstream artifact, by name.
+
+        Raises StageError if it is not there, SealError, OSError.
+        """
         artifact = self.command.inputs.get(name)
         if artifact is None:
             raise StageError("missing_input", f"upstream artifact {name} was not given")
-        return self.paths.output_root / artifact.path
+        return self.plain(self.paths.output_root / artifact.path, artifact.sealed)
+
+    def plain(self, path: Path, binding: str | None) -> Path:
+        """Return a path to a file's plain bytes, good until the stage ends; a sealed file is decrypted once.
+
+        `binding` is what it is bound to by its record. Raises SealError, OSError.
+        """
+        if path not in self._plain:
+            self._plain[path] = self.held.enter_context(readable(path, binding, self.paths.work))
+        return self._plain[path]
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ Lives here: the stage and its two containers. Does not live here: the subtitles'
 (`mix`). The picture is copied packet by packet; the sound starts at the source's origin, and the picture where it did.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from services.worker.stages.subtitles import SubtitleTrack, source_texts, target
 from shared.artifacts import atomic_path, describe
 from shared.commands import StageCommand
 from shared.events.types import EngineUsed, Issue
-from shared.manifests import SpeechManifest, Transcript, Translation
+from shared.manifests import ImportedCues, SpeechManifest, Transcript, Translation
 from shared.media_inputs import FILE
 from shared.media_probe import MediaInfo, StreamInfo, probe
 
@@ -76,16 +76,7 @@ def run(context: StageContext) -> StageResult:
     transcript = Transcript.model_validate_json(context.input("transcript").read_bytes())
     translation = Translation.model_validate_json(context.input("translation").read_bytes())
     speech = SpeechManifest.model_validate_json(context.input("tts_manifest").read_bytes())
-    subtitles = (
-        write_subtitles(
-            context.paths,
-            "target",
-            translation.target_language,
-            target_texts(translation, speech),
-            speech.duration_s,
-        ),
-        write_subtitles(context.paths, "source", transcript.language, source_texts(transcript), speech.duration_s),
-    )
+    subtitles = _subtitles(context, transcript, translation, speech)
     parts = _parts(context, subtitles, transcript.language, translation.target_language)
     timeout_s = max(context.ffmpeg.limits.run_timeout_s, speech.duration_s * ENCODE_TIMEOUT_FACTOR)
 
@@ -98,9 +89,10 @@ def run(context: StageContext) -> StageResult:
                 timeout_s=timeout_s,
                 progress=_progress(context, number / len(files), speech.duration_s * len(files), name),
             )
+            if name == "dub_mkv":
+                heard = measure(context.ffmpeg, temporary)
         outputs.append(describe(name, target, context.paths.output_root))
 
-    heard = measure(context.ffmpeg, context.paths.dub_mkv)
     target_lufs = float(context.command.facts["integrated_lufs"])
     issues = [issue for track in subtitles for issue in track.issues]
     if abs(heard.integrated - target_lufs) > TOLERANCE_LU or heard.true_peak > MAX_TRUE_PEAK_DBTP:
@@ -116,6 +108,37 @@ def run(context: StageContext) -> StageResult:
         "subtitle_violations": sum(len(track.issues) for track in subtitles),
     }
     return StageResult(outputs, facts, issues)
+
+
+def _subtitles(
+    context: StageContext, transcript: Transcript, translation: Translation, speech: SpeechManifest
+) -> tuple[SubtitleTrack, ...]:
+    """Return the tracks; none of the source where a translation came without the words that it translates."""
+    target = write_subtitles(
+        context.paths,
+        "target",
+        translation.target_language,
+        target_texts(translation, speech),
+        speech.duration_s,
+        _imported(context, "imported_target_cues"),
+    )
+    if not transcript.segments:
+        return (target,)
+    source = write_subtitles(
+        context.paths,
+        "source",
+        transcript.language,
+        source_texts(transcript),
+        speech.duration_s,
+        _imported(context, "imported_source_cues"),
+    )
+    return target, source
+
+
+def _imported(context: StageContext, name: str) -> ImportedCues | None:
+    if name not in context.command.inputs:
+        return None
+    return ImportedCues.model_validate_json(context.input(name).read_bytes())
 
 
 def matroska_arguments(parts: Parts, target: Path) -> list[str]:
@@ -172,9 +195,15 @@ def _parts(
         dub=context.input("final_mix"),
         dub_language=dub_language,
         dub_channels=int(context.command.facts["mix_channels"]),
-        subtitles=tuple(track for track in subtitles if track.cues),
+        subtitles=tuple(_plain(context, track) for track in subtitles if track.cues),
         threads=context.ffmpeg.limits.threads,
     )
+
+
+def _plain(context: StageContext, track: SubtitleTrack) -> SubtitleTrack:
+    """Return the track with a file that ffmpeg can read."""
+    sealed = next(output.sealed for output in track.outputs if output.path.endswith(".srt"))
+    return replace(track, srt=context.plain(track.srt, sealed))
 
 
 def _progress(context: StageContext, done: float, whole_s: float, name: str) -> Any:
@@ -184,7 +213,7 @@ def _progress(context: StageContext, done: float, whole_s: float, name: str) -> 
 def _inputs(parts: Parts) -> tuple[Any, Any, list[Any]]:
     timing = {"fflags": "+genpts"} if parts.info.container == "avi" else {}
     source = graph.input(f"{FILE}{parts.source}", **timing)
-    captions = [graph.input(f"{FILE}{track.srt}")["s:0"] for track in parts.subtitles]
+    captions = [graph.input(f"{FILE}{track.srt}", f="srt")["s:0"] for track in parts.subtitles]
     return source, graph.input(f"{FILE}{parts.dub}"), captions
 
 

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from services.worker.dubbing.captions import format_srt, format_vtt
+from services.worker.dubbing.captions import Cue, format_srt, format_vtt
 from services.worker.dubbing.cue_check import violations
 from services.worker.dubbing.cue_tokens import SpokenText
 from services.worker.dubbing.cues import plan_cues
 from shared.artifacts import Artifact, describe, write_bytes
 from shared.events.types import Issue
 from shared.layout import JobPaths
-from shared.manifests import SpeechManifest, Transcript, Translation
+from shared.manifests import ImportedCues, SpeechManifest, Transcript, Translation
 
 Role = Literal["target", "source"]
 
@@ -49,11 +49,24 @@ def target_texts(translation: Translation, speech: SpeechManifest) -> list[Spoke
     return sorted(texts, key=lambda text: text.start)
 
 
+def imported_cues(imported: ImportedCues) -> list[Cue]:
+    """Return subtitles that came with the submission, as they are."""
+    return [Cue(cue.start, cue.end, cue.text) for cue in imported.cues]
+
+
 def write_subtitles(
-    paths: JobPaths, role: Role, language: str, texts: Sequence[SpokenText], duration_s: float
+    paths: JobPaths,
+    role: Role,
+    language: str,
+    texts: Sequence[SpokenText],
+    duration_s: float,
+    imported: ImportedCues | None = None,
 ) -> SubtitleTrack:
-    """Plan the cues, write both files, and report every broken rule as an issue. Raises OSError."""
-    cues = plan_cues(texts, language=language, duration_s=duration_s)
+    """Plan the cues, unless they are imported, write both files, and report every broken rule as an issue.
+
+    Raises OSError.
+    """
+    cues = plan_cues(texts, language=language, duration_s=duration_s) if imported is None else imported_cues(imported)
     outputs = []
     for extension, text in (("srt", format_srt(cues)), ("vtt", format_vtt(cues))):
         path = paths.subtitle(language, extension)

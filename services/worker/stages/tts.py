@@ -24,7 +24,7 @@ from services.worker.engines.takes import is_speakable
 from services.worker.stages.base import Fact, StageContext, StageError, StageResult, device_of, setting, working
 from services.worker.stages.media_engine import EXACT, SAMPLE_RATE
 from services.worker.stages.stretch import stretched
-from shared.artifacts import atomic_path, describe
+from shared.artifacts import atomic_path, describe, readable, temporary_path
 from shared.commands import StageCommand
 from shared.events.types import EngineUsed, Issue
 from shared.ffmpeg import Ffmpeg
@@ -81,8 +81,10 @@ class TakeCache:
                 samples, sample_rate = self._speaker.synthesize(text, self._language, voice, rate)
             self.synthesised += 1
             with atomic_path(path) as temporary:
-                soundfile.write(temporary, samples, sample_rate, subtype="PCM_24")  # its float WAVs carry a time
-        info = soundfile.info(path)
+                # Its float WAVs carry a time.
+                soundfile.write(temporary, samples, sample_rate, format="WAV", subtype="PCM_24")
+        with readable(path, None, path.parent) as plain:
+            info = soundfile.info(plain)
         return Take(key, path, info.frames / info.samplerate)
 
 
@@ -154,7 +156,8 @@ def speak(
     if rate != 1.0:
         take = cache.take(line.text, voice, rate)
     placement: Placement = place(take.natural_s, slot, engine_rate=rate)
-    samples = stretched(context.ffmpeg, take.path, placement.stretch, SAMPLE_RATE)
+    with readable(take.path, None, context.paths.work) as plain:
+        samples = stretched(context.ffmpeg, plain, placement.stretch, SAMPLE_RATE)
     end = placement.start + len(samples) / SAMPLE_RATE
     left_out = mix_into(track, with_edge_fades(samples, sample_rate=SAMPLE_RATE), round(slot.start * SAMPLE_RATE))
     spoken = SpokenLine(
@@ -181,17 +184,13 @@ def dialogue_track(ffmpeg: Ffmpeg, target: Path, duration_s: float) -> Iterator[
     the WAV because libsndfile puts the time of day into float ones, and the same speech must give the same bytes.
     """
     samples = round(duration_s * SAMPLE_RATE)
-    with atomic_path(target) as temporary:
-        raw = temporary.with_suffix(".f32")
-        try:
-            track = np.memmap(raw, dtype="<f4", mode="w+", shape=(samples,))
-            yield track
-            with ffmpeg.writing(wav_arguments(temporary)) as (pipe, _log):
-                for first in range(0, samples, _COPY_BLOCK):
-                    pipe.write(track[first : first + _COPY_BLOCK].tobytes())
-            del track
-        finally:
-            raw.unlink(missing_ok=True)
+    with temporary_path(target) as raw, atomic_path(target) as temporary:
+        track = np.memmap(raw, dtype="<f4", mode="w+", shape=(samples,))
+        yield track
+        with ffmpeg.writing(wav_arguments(temporary)) as (pipe, _log):
+            for first in range(0, samples, _COPY_BLOCK):
+                pipe.write(track[first : first + _COPY_BLOCK].tobytes())
+        del track
 
 
 def wav_arguments(target: Path) -> list[str]:

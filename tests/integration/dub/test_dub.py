@@ -26,6 +26,7 @@ from shared.eventlog.jetstream import JetStreamEventLog
 from shared.events.types import Issue, JobCanceled, JobCompleted, JobFailed, JobStarted, JobSubmitted
 from shared.job.stages import GRAPH
 from shared.layout import Layout
+from tests import local_http
 from tests.broker import BinaryBroker, free_port, running_broker, wait_for_port
 from tests.factories import claimed, completed, event
 from tests.integration.ingest import videos
@@ -98,7 +99,7 @@ def wait_until_ready(url: str) -> None:
     deadline = time.monotonic() + 30
     while True:
         try:
-            if httpx.get(f"{url}/readyz", trust_env=False).status_code == 200:
+            if local_http.get(f"{url}/readyz", trust_env=False).status_code == 200:
                 return
         except httpx.TransportError:
             pass

@@ -24,6 +24,7 @@ from shared.eventlog.jetstream import JetStreamEventLog
 from shared.events.subjects import WORKERS_DESCRIBE
 from shared.layout import Layout
 from shared.settings import Settings
+from tests import local_http
 from tests.broker import free_port, wait_for_port
 
 CAPABILITIES = Capabilities(
@@ -46,7 +47,7 @@ class Ingest:
     process: subprocess.Popen[bytes]
 
     def client(self, **options: object) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=60, trust_env=False, **options)  # type: ignore[arg-type]
+        return local_http.client(base_url=self.url, timeout=60, trust_env=False, **options)  # type: ignore[arg-type]
 
     def submit(
         self, video: bytes | Path, name: str = "film.mp4", key: str | None = None, **fields: str
@@ -60,8 +61,13 @@ class Ingest:
 
     def leftovers(self) -> list[str]:
         """Everything below the data directory that a submission could have made, but for the fixed directories."""
-        fixed = {self.layout.input, self.layout.uploads, self.layout.output}
-        return sorted(str(path) for path in self.layout.data.rglob("*") if path not in fixed)
+        fixed = {self.layout.input, self.layout.uploads, self.layout.output, self.layout.state}
+        found = (path for path in self.layout.data.rglob("*") if path not in fixed)
+        return sorted(str(path) for path in found if not self._is_of_accounts(path))
+
+    def _is_of_accounts(self, path: Path) -> bool:
+        secrets = self.layout.secrets
+        return path == secrets or secrets in path.parents or path.name.startswith(self.layout.auth_db.name)
 
     def wait_until_ready(self, timeout_s: float = 20) -> None:
         deadline = time.monotonic() + timeout_s
@@ -72,13 +78,16 @@ class Ingest:
 
 
 @contextlib.contextmanager
-def running_ingest(directory: Path, nats_url: str, *, ready: bool = True, **environment: str) -> Iterator[Ingest]:
+def running_ingest(
+    directory: Path, nats_url: str, *, ready: bool = True, port: int | None = None, **environment: str
+) -> Iterator[Ingest]:
     """Yield a started service; it must end with exit code 0 on SIGTERM."""
-    port = free_port()
+    port = port or free_port()
     env = {key: value for key, value in os.environ.items() if not key.startswith("DUBLINE_")} | {
         "DUBLINE_DATA_DIR": str(directory),
         "DUBLINE_NATS_URL": nats_url,
         "DUBLINE_INGEST_PORT": str(port),
+        local_http.VARIABLE: os.environ[local_http.VARIABLE],
         "MIN_FREE_GB": "0.01",
         "LOG_LEVEL": "INFO",
         **environment,

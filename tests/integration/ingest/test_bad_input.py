@@ -133,13 +133,13 @@ async def test_a_video_above_the_longest_duration(
     [
         ("multipart/form-data; boundary=b", b"--b\r\n", 400, "malformed_form"),
         ("multipart/form-data", b"", 400, "malformed_form"),
-        ("multipart/form-data; boundary=b", b'--b\r\ncontent-disposition: form-data; name="a"\r\n\r\n1\r\n--b--\r\n',
+        ("multipart/form-data; boundary=b", b'--b\r\ncontent-disposition: form-data; name="tgt_lang"\r\n\r\npt\r\n--b--\r\n',
          422, "no_file"),
         ("application/json", b"{", 400, "malformed_json"),
         ("application/json", b"[]", 422, "invalid_request"),
         ("application/json", b'{"tgt_lang":"pt"}', 422, "invalid_request"),
         ("application/json", b'{"video_path":"../x.mp4","tgt_lang":"pt"}', 404, "video_not_found"),
-        ("application/json", b'{"video_path":"' + b"x" * 70_000 + b'"}', 413, "body_too_large"),
+        ("application/json", b'{"video_path":"' + bytes(8 << 20) + b'"}', 413, "body_too_large"),
         ("text/plain", b"hello", 415, "unsupported_body"),
     ],
 )  # fmt: skip

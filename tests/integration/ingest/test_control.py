@@ -7,8 +7,16 @@ import httpx
 import pytest
 
 from shared.eventlog.jetstream import JetStreamEventLog
+from shared.events.policy import JobReprioritized
 from shared.events.subjects import job_filter, policy_subject
-from shared.events.types import Event, JobCanceled, JobCompleted, JobFailed, JobReprioritized, JobRequeued, JobStarted
+from shared.events.types import (
+    Event,
+    JobCanceled,
+    JobCompleted,
+    JobFailed,
+    JobRequeued,
+    JobStarted,
+)
 from shared.identity import uuid7
 from tests.factories import claimed, event, submitted
 from tests.integration.ingest.service import Ingest, in_thread

@@ -8,6 +8,7 @@ import pytest
 
 from shared.eventlog.jetstream import JetStreamEventLog
 from shared.identity import uuid7
+from tests import local_http
 from tests.factories import submitted
 from tests.integration.ingest.service import Ingest, all_events, in_thread
 
@@ -112,8 +113,8 @@ async def test_a_body_that_nothing_needs_is_refused_before_it_is_read(ingest: In
         (f"{JOB}/tags", "PUT"),
         (JOB, "DELETE"),
         ("/api/jobs", "POST"),
-        ("/livez", "GET"),
-        ("/metrics", "GET"),
+        ("/livez", "GET, HEAD"),
+        ("/metrics", "GET, HEAD"),
     ],
 )
 async def test_another_method_is_told_which_there_are(ingest: Ingest, path: str, methods: str) -> None:
@@ -131,7 +132,7 @@ async def test_header_values_that_no_header_should_have(ingest: Ingest, log: Jet
     for header in (b"traceparent: \xff\xfe", b"traceparent: 00-" + b"a" * 8000, b"Idempotency-Key: \xe9\x80"):
         request = b"POST /api/jobs/%s/archive HTTP/1.1\r\nHost: 127.0.0.1\r\n%s\r\nConnection: close\r\n\r\n"
         with socket.create_connection(("127.0.0.1", port), 10) as connection:
-            connection.sendall(request % (job.encode(), header))
+            connection.sendall(request % (job.encode(), local_http.raw_header().encode() + header))
             assert connection.recv(12) == b"HTTP/1.1 200"
 
 
@@ -143,8 +144,9 @@ async def test_the_document_names_every_refusal_with_an_example(ingest: Ingest) 
         for method, operation in operations.items():
             for status, answer in operation["responses"].items():
                 assert answer["description"], (method, path, status)
-                if status.startswith("2"):
-                    assert status == "204" or "application/json" in answer["content"]
+                if int(status) < 400:  # tus answers with headers alone
+                    in_headers = status in ("204", "303") or path.startswith("/api/uploads/tus")
+                    assert in_headers or "application/json" in answer["content"], (method, path, status)
                     continue
                 told = answer["content"]["application/problem+json"]
                 assert told["schema"] == {"$ref": "#/components/schemas/Problem"}

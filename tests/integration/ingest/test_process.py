@@ -1,6 +1,6 @@
 """The process itself: both HTTP parsers, a broker that goes away, clients that hang up, addresses, signals."""
 
-# ruff: noqa: ASYNC210, ASYNC240 -- a test may wait for a small file or a quick answer
+# ruff: noqa: ASYNC240 -- a test may wait for a small file or a quick answer
 
 import asyncio
 import contextlib
@@ -16,6 +16,7 @@ import pytest
 
 from services.ingest.intents import Intent, record
 from shared.eventlog.jetstream import JetStreamEventLog
+from tests import local_http
 from tests.broker import BinaryBroker, free_port, running_broker
 from tests.integration.ingest.conftest import make_streams
 from tests.integration.ingest.service import (
@@ -51,7 +52,8 @@ async def test_v2_v3_every_answer_is_whole_under_both_parsers(
             ("GET", "/livez"), ("GET", "/readyz"), ("GET", "/api/languages"), ("GET", "/api/ingest.json"),
             ("GET", "/nowhere"), ("POST", "/api/jobs"), ("PUT", "/api/jobs"), ("POST", f"{unknown}/cancel"),
         ]:  # fmt: skip
-            request = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            start = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{local_http.raw_header()}"
+            request = f"{start}Content-Length: 0\r\nConnection: close\r\n\r\n"
             head, _, body = (await asyncio.to_thread(raw_exchange, ingest, request.encode())).partition(b"\r\n\r\n")
             headers = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
             assert len(body) == int(headers[b"content-length"]) > 0, (method, path)
@@ -87,7 +89,7 @@ async def test_without_any_worker_nothing_is_promised(
     with running_ingest(tmp_path / "data", own_broker.url) as ingest:
         for answer in (
             await in_thread(ingest.submit, video),
-            httpx.get(f"{ingest.url}/api/languages", trust_env=False),
+            local_http.get(f"{ingest.url}/api/languages", trust_env=False),
         ):
             assert (answer.status_code, answer.json()["code"]) == (503, "no_worker")
             assert int(answer.headers["retry-after"]) > 0
@@ -112,13 +114,13 @@ async def test_while_the_broker_is_down_writes_are_refused_and_later_they_work(t
                 await asyncio.sleep(0.3)
                 refusals = [
                     await in_thread(ingest.submit, video, key="second"),
-                    httpx.post(f"{ingest.url}{first.json()['url']}/cancel", trust_env=False),
-                    httpx.get(f"{ingest.url}/readyz", trust_env=False),
+                    local_http.post(f"{ingest.url}{first.json()['url']}/cancel", trust_env=False),
+                    local_http.get(f"{ingest.url}/readyz", trust_env=False),
                 ]
                 assert [r.status_code for r in refusals] == [503, 503, 503]
                 assert [r.json()["code"] for r in refusals[:2]] == ["log_unavailable"] * 2
                 assert refusals[0].headers["retry-after"] == "5"
-                assert httpx.get(f"{ingest.url}/livez", trust_env=False).status_code == 200
+                assert local_http.get(f"{ingest.url}/livez", trust_env=False).status_code == 200
                 assert ingest.leftovers() == there
                 broker.start()
                 await asyncio.to_thread(ingest.wait_until_ready)
@@ -145,7 +147,8 @@ async def test_it_may_start_before_the_broker(tmp_path: Path, video: Path) -> No
 
 def upload_head(length: int) -> bytes:
     return (
-        "POST /api/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+        f"POST /api/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\n{local_http.raw_header()}"
+        "Content-Type: multipart/form-data; boundary=b\r\n"
         f"Content-Length: {length}\r\n\r\n"
         '--b\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\n\r\n'
     ).encode()

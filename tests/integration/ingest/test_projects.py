@@ -14,6 +14,7 @@ from shared.eventlog.jetstream import JetStreamEventLog
 from shared.events.library import PresetDeleted, ProjectSaved
 from shared.events.subjects import ALL_PRESETS, ALL_PROJECTS, job_filter, preset_subject, project_subject
 from shared.events.types import JobSubmitted
+from tests import local_http
 from tests.integration.ingest.service import Ingest, in_thread
 
 NO_PROJECT, NO_PRESET = "proj_0123456789abcdef", "preset_0123456789abcdef"
@@ -141,7 +142,7 @@ def test_no_two_projects_share_a_name_or_a_directory(http: httpx.Client) -> None
     assert same_name.json()["id"] == first["id"]
     for directory in ("street/one", "Street", "Street/One/deeper"):
         answer = http.post("/api/projects", json={"name": f"at {directory}", "output_subdir": directory})
-        assert code(answer) == (409, "project_exists")
+        assert code(answer) == (409, "output_subdir_taken")
     beside = http.post("/api/projects", json={"name": "beside", "output_subdir": "Street/One more"})
     assert beside.status_code == 201
     assert [http.post("/api/projects", json={"name": name}).json()["output_subdir"][:4] for name in ("a?b", "a!b")] == [
@@ -163,7 +164,7 @@ def test_a_project_does_not_move_into_a_jobs_directory(ingest: Ingest, http: htt
 
 async def test_of_fifty_who_make_one_project_one_does(ingest: Ingest, log: JetStreamEventLog) -> None:
     limits = httpx.Limits(max_connections=50)
-    async with httpx.AsyncClient(base_url=ingest.url, timeout=60, trust_env=False, limits=limits) as client:
+    async with local_http.async_client(base_url=ingest.url, timeout=60, trust_env=False, limits=limits) as client:
         names = ["Race", "RACE"]
         calls = [client.post("/api/projects", json={"name": names[n % 2]}) for n in range(50)]
         answers = await asyncio.gather(*calls)

@@ -14,6 +14,7 @@ from services.ingest.naming import clean_title
 from shared.eventlog.jetstream import JetStreamEventLog
 from shared.events.subjects import job_filter
 from shared.events.types import JobSubmitted
+from tests import local_http
 from tests.integration.ingest import videos
 from tests.integration.ingest.service import Ingest, in_thread
 
@@ -150,7 +151,7 @@ async def test_fifty_submissions_at_once_with_one_key_make_one_job(
     there = set(ingest.leftovers())
     form: dict[str, Any] = {"files": {"file": ("race.mp4", video.read_bytes())}, "data": {"tgt_lang": "pt"}}
     limits = httpx.Limits(max_connections=50)
-    async with httpx.AsyncClient(base_url=ingest.url, timeout=120, trust_env=False, limits=limits) as client:
+    async with local_http.async_client(base_url=ingest.url, timeout=120, trust_env=False, limits=limits) as client:
         calls = [client.post("/api/jobs", headers={"Idempotency-Key": "race"}, **form) for _ in range(50)]
         answers = await asyncio.gather(*calls)
     assert sorted(a.status_code for a in answers) == [200] * 49 + [202]

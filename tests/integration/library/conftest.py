@@ -27,6 +27,7 @@ from shared.job.stages import GRAPH
 from shared.layout import Layout
 from shared.settings import Settings
 from shared.telemetry import Progress
+from tests import local_http
 from tests.broker import BinaryBroker, free_port, running_broker
 from tests.factories import claimed, completed, event, submitted
 
@@ -65,7 +66,7 @@ class LibraryProcess:
         while time.monotonic() < deadline:
             assert self.process.poll() is None, (self.data / "library.log").read_text()
             with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200:
+                if local_http.get(f"{self.url}/readyz", timeout=5).status_code == 200:
                     return
             time.sleep(0.05)
         raise TimeoutError((self.data / "library.log").read_text())
@@ -83,7 +84,7 @@ class LibraryProcess:
 
     def wait_for_position(self, seq: int) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
-        while httpx.get(f"{self.url}/readyz", timeout=5).json()["position"] < seq:
+        while local_http.get(f"{self.url}/readyz", timeout=5).json()["position"] < seq:
             assert time.monotonic() < deadline
             time.sleep(0.01)
 

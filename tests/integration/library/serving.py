@@ -23,10 +23,15 @@ from services.library.library import Library
 from services.library.live import LiveProgress
 from services.library.projection import Projection
 from services.library.webhooks.dispatcher import Dispatcher
+from shared.access.front import Front
+from shared.access.principal import Principal
+from shared.access.resolution import Resolver
 from shared.eventlog.memory import MemoryEventLog
 from shared.events.types import Event
 from shared.layout import Layout
+from shared.settings import Settings
 from shared.webhook_targets import Rules
+from tests import local_http
 from tests.broker import free_port, wait_for_port
 
 
@@ -40,6 +45,7 @@ class Served:
     client: httpx.Client
     loop: asyncio.AbstractEventLoop
     projection: Projection
+    webhooks: Dispatcher
     connected: bool = True
 
     @property
@@ -64,13 +70,20 @@ class Served:
         sequences = self.log_only(*events)
         reading = self.log.read(after=self.projection.cursor.seq, limit=10_000)
         batch = asyncio.run_coroutine_threadsafe(reading, self.loop).result(10)
-        self.loop.call_soon_threadsafe(self.library.hub.publish, self.projection.apply(batch))
+        self.loop.call_soon_threadsafe(self.library.publish, self.projection.apply(batch))
         return sequences
 
 
+class Nobody:
+    """Accounts that there are none of: only this machine's own key comes in."""
+
+    async def resolve(self, _digest: str) -> Principal | None:
+        return None
+
+
 @contextlib.contextmanager
-def serving(directory: Path, parser: str = "httptools") -> Iterator[Served]:
-    """Serve `directory` with one of uvicorn's two parsers of HTTP."""
+def serving(directory: Path, parser: str = "httptools", resolver: Resolver | None = None) -> Iterator[Served]:
+    """Serve `directory` with one of uvicorn's two parsers of HTTP; `resolver` knows accounts, if there are any."""
     layout = Layout(directory)
     layout.output.mkdir(parents=True, exist_ok=True)
     store = JobStore(layout.jobs_db)
@@ -79,8 +92,10 @@ def serving(directory: Path, parser: str = "httptools") -> Iterator[Served]:
     library = Library(layout, log, reader, live, Hub(live), lambda: served.connected)
     port = free_port()
     webhooks = Dispatcher(layout, Rules.parse("127.0.0.0/8"))
-    app = create_app(library, webhooks)
-    server = uvicorn.Server(uvicorn.Config(app, port=port, http=parser, log_config=None, lifespan="off"))
+    app = create_app(library, webhooks, Front.of(Settings(data_dir=directory), resolver or Nobody()))
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=port, http=parser, log_config=None, lifespan="off", proxy_headers=False)
+    )
 
     async def serve() -> None:
         await webhooks.open(log, 0)
@@ -89,8 +104,8 @@ def serving(directory: Path, parser: str = "httptools") -> Iterator[Served]:
 
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10)
-    served = Served(library, store, log, client, loop, Projection(store))
+    client = local_http.client(base_url=f"http://127.0.0.1:{port}", timeout=10)
+    served = Served(library, store, log, client, loop, Projection(store), webhooks)
     thread.start()
     try:
         wait_for_port(port)

@@ -8,10 +8,12 @@ from typing import Any
 import httpx
 import pytest
 
-from shared.events.types import JobCanceled, JobDegraded, JobPauseRequested, JobStarted
+from shared.events.policy import JobDegraded
+from shared.events.types import JobCanceled, JobPauseRequested, JobStarted
 from shared.identity import uuid7
 from shared.manifests import JobManifest
 from shared.telemetry import Progress
+from tests import local_http
 from tests.factories import claimed, completed, event, submitted
 from tests.integration.library.conftest import LibraryProcess, tell
 
@@ -19,7 +21,7 @@ EVIL = '<img src=x onerror="alert(1)">"\'& film.mp4'
 
 
 def get(library: LibraryProcess, path: str, **parameters: Any) -> httpx.Response:
-    return httpx.get(library.url + path, params=parameters, timeout=10)
+    return local_http.get(library.url + path, params=parameters, timeout=10)
 
 
 def test_nothing_is_there_at_first(library: LibraryProcess) -> None:
@@ -156,7 +158,7 @@ def test_the_page_of_a_finished_job_plays_and_offers_it(library: LibraryProcess)
 
 
 def test_home_and_static_files(library: LibraryProcess) -> None:
-    home = httpx.get(library.url + "/")
+    home = local_http.get(library.url + "/")
     assert (home.status_code, home.headers["location"]) == (307, "/ui/jobs")
     for name in (
         "dubline.css",
@@ -180,5 +182,5 @@ def test_health(library: LibraryProcess) -> None:
 
 
 def test_a_rebound_name_is_refused(library: LibraryProcess) -> None:
-    answer = httpx.get(f"{library.url}/api/jobs", headers={"Host": "evil.org"})
+    answer = local_http.get(f"{library.url}/api/jobs", headers={"Host": "evil.org"})
     assert (answer.status_code, answer.json()["code"]) == (403, "host_not_allowed")

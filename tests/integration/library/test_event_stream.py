@@ -20,13 +20,18 @@ from services.library.committed import Committed
 from services.library.hub import Hub, frame
 from services.library.live import LiveProgress
 from services.library.routes.events import stream
+from shared.access.principal import local_principal
 from shared.eventlog.memory import MemoryEventLog
 from shared.events.library import JobDeleted
 from shared.events.types import JobCanceled, JobStarted, decode
 from shared.identity import uuid7
 from shared.telemetry import Progress
+from tests import local_http
 from tests.factories import claimed, event, submitted
 from tests.integration.library.conftest import LibraryProcess, append_all, tell
+
+NOBODY = "0192f0c1-2b3c-7d4e-8f50-61728394a5b6"
+"""An id that no job has."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ async def hear(lines: AsyncIterator[str]) -> AsyncIterator[Heard]:
 @asynccontextmanager
 async def listening(library: LibraryProcess, path: str, **headers: str) -> AsyncIterator[AsyncIterator[Heard]]:
     async with (
-        httpx.AsyncClient(timeout=10) as client,
+        local_http.async_client(timeout=10) as client,
         client.stream("GET", library.url + path, headers=headers) as answer,
     ):
         assert answer.headers["content-type"].startswith("text/event-stream")
@@ -132,8 +137,8 @@ async def test_a_client_that_is_too_slow_goes_back_to_the_log(monkeypatch: Any) 
     monkeypatch.setattr(hub_module, "TAIL_FRAMES", 4)
     log = MemoryEventLog()
     hub = Hub(LiveProgress())
-    library: Any = type("Parts", (), {"log": log, "hub": hub})
-    frames = stream(library, None, 0)
+    library: Any = type("Parts", (), {"log": log, "hub": hub, "audiences": None})
+    frames = stream(library, local_principal(), None, 0)
     assert (await anext(frames)).startswith(b"retry:")
     for _ in range(200):
         await log.append(submitted(uuid7()))
@@ -161,10 +166,12 @@ async def test_sockets_that_nobody_reads_hold_no_memory_and_lose_nothing(library
     """50 clients x 6 MiB of events that they do not read: their sockets' buffers fill up, nothing else does."""
     (start,) = await append_all(library.broker, (submitted(uuid7()),))
     await asyncio.to_thread(library.wait_for_position, start)
+    key = local_http.local_key()
+    asking = f"GET /api/events?after={start} HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Api-Key: {key}\r\n\r\n"
     silent = []
     for _ in range(50):
         connection = socket.create_connection(("127.0.0.1", library.port), 10)
-        connection.sendall(b"GET /api/events?after=%d HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % start)
+        connection.sendall(asking.encode())
         silent.append(connection)
     before = resident_mib(library)
     sent = await append_all(library.broker, tuple(submitted(uuid7(), title="x" * 8192) for _ in range(750)))
@@ -224,9 +231,9 @@ async def test_a_client_ahead_of_a_jobs_db_that_is_rebuilt_gets_nothing_twice() 
     for _ in range(10):
         await log.append(submitted(uuid7()))
     hub = Hub(LiveProgress())
-    library: Any = type("Parts", (), {"log": log, "hub": hub})
+    library: Any = type("Parts", (), {"log": log, "hub": hub, "audiences": None})
     hub.publish(Committed(log.records[:4]))
-    frames = stream(library, None, 8)
+    frames = stream(library, local_principal(), None, 8)
     await anext(frames)
     waiting = asyncio.ensure_future(anext(frames))
     await asyncio.sleep(0)
@@ -244,9 +251,9 @@ async def test_the_stream_of_a_deleted_job_still_tells_its_history(library: Libr
         assert [item.id for item in await take(heard, 3)] == sequences
 
 
-@pytest.mark.parametrize("name", [uuid7(), "no-job", "*", ">"])
+@pytest.mark.parametrize("name", [NOBODY, "no-job", "*", ">"])
 def test_the_stream_of_a_job_that_never_was_is_not_found(library: LibraryProcess, name: str) -> None:
-    answer = httpx.get(f"{library.url}/api/jobs/{quote(name)}/events", timeout=10)
+    answer = local_http.get(f"{library.url}/api/jobs/{quote(name)}/events", timeout=10)
     assert answer.status_code == 404
 
 
@@ -296,4 +303,4 @@ async def test_one_jobs_row_is_told_at_once_and_on_each_change(library: LibraryP
 
 
 def test_the_row_of_a_job_that_never_was_is_not_found(library: LibraryProcess) -> None:
-    assert httpx.get(f"{library.url}/events/jobs/{uuid7()}", timeout=10).status_code == 404
+    assert local_http.get(f"{library.url}/events/jobs/{uuid7()}", timeout=10).status_code == 404

@@ -11,6 +11,7 @@ from services.library import logs
 from services.library.logs import LogFollower, end_of_log, last_lines, start_of_last_lines
 from shared.events.types import JobCanceled
 from shared.identity import uuid7
+from tests import local_http
 from tests.factories import event, submitted
 from tests.integration.library.conftest import LibraryProcess, append_all
 
@@ -29,13 +30,13 @@ async def a_job(library: LibraryProcess) -> tuple[str, Path]:
 
 
 def ask(library: LibraryProcess, path: str) -> httpx.Response:
-    return httpx.get(library.url + path, timeout=10)
+    return local_http.get(library.url + path, timeout=10)
 
 
 async def frames(library: LibraryProcess, path: str, **headers: str) -> AsyncIterator[tuple[str, str]]:
     """Yield (event, data) of each frame, and ("id", place) where the stream says one."""
     async with (
-        httpx.AsyncClient(timeout=10) as client,
+        local_http.async_client(timeout=10) as client,
         client.stream("GET", library.url + path, headers=headers) as answer,
     ):
         assert answer.headers["content-type"].startswith("text/event-stream")

@@ -11,8 +11,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
-
 from services.library.jobstore.dump import dump
 from services.library.rebuild import rebuild_into
 from shared.eventlog.connection import connect
@@ -20,6 +18,7 @@ from shared.eventlog.jetstream import JetStreamEventLog
 from shared.events.types import JobEvent, StageEvent
 from shared.identity import uuid7
 from shared.settings import Settings
+from tests import local_http
 from tests.broker import BinaryBroker
 from tests.factories import claimed, completed, submitted
 from tests.integration.library.conftest import LibraryProcess, append_all
@@ -68,7 +67,7 @@ def test_e5_killed_in_the_middle_it_ends_as_a_rebuild_would(fresh_library: Libra
     library.wait_for_position(sequences[-1])
     assert asyncio.run(rebuilt(library.broker, tmp_path / "rebuilt.db")) == sequences[-1]
     assert dump(library.layout.jobs_db) == dump(tmp_path / "rebuilt.db")
-    assert httpx.get(f"{library.url}/api/jobs").json()["total"] == len(jobs)
+    assert local_http.get(f"{library.url}/api/jobs").json()["total"] == len(jobs)
 
     deadline = time.monotonic() + 10
     while sum("transcribe" in str(text) for text in manifests(library).values()) < len(jobs):  # written after the rows
@@ -91,7 +90,7 @@ def test_e5_killed_in_the_middle_it_ends_as_a_rebuild_would(fresh_library: Libra
 
 def test_sigterm_ends_it_in_seconds_although_clients_listen(fresh_library: LibraryProcess) -> None:
     library = fresh_library
-    with httpx.stream("GET", f"{library.url}/api/events", timeout=20) as answer:
+    with local_http.stream("GET", f"{library.url}/api/events", timeout=20) as answer:
         lines = answer.iter_lines()
         assert next(lines).startswith("retry:")
         start = time.monotonic()
@@ -104,17 +103,17 @@ def test_reads_go_on_without_the_broker(fresh_library: LibraryProcess) -> None:
     library = fresh_library
     job = library.finished_job()
     library.broker.kill()
-    assert httpx.get(f"{library.url}/api/jobs/{job}").json()["state"] == "DONE"
-    assert httpx.get(f"{library.url}/livez").status_code == 200
+    assert local_http.get(f"{library.url}/api/jobs/{job}").json()["state"] == "DONE"
+    assert local_http.get(f"{library.url}/livez").status_code == 200
     deadline = time.monotonic() + 10
-    while (answer := httpx.get(f"{library.url}/readyz", timeout=10)).status_code != 503:
+    while (answer := local_http.get(f"{library.url}/readyz", timeout=10)).status_code != 503:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert answer.json()["status"] == "not ready"
     library.broker.start()
     other = uuid7()
     library.append(submitted(other))
-    assert httpx.get(f"{library.url}/api/jobs/{other}").json()["state"] == "QUEUED"
+    assert local_http.get(f"{library.url}/api/jobs/{other}").json()["state"] == "QUEUED"
 
 
 def test_an_address_that_others_could_reach_is_refused() -> None:

@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from standardwebhooks import Webhook as Verifier
 
 from shared.events.library import WebhookSaved, WebhookSavedData, WebhookSendRequested, WebhookSendRequestedData
 from shared.identity import new_id, uuid7
 from shared.webhooks import derive_secret, ensure_key, message_id, print_secret
+from tests import local_http
 from tests.factories import context, submitted
 from tests.integration.library.conftest import LibraryProcess, append_all, running_library
 from tests.webhook_receiver import receiving
@@ -46,7 +46,7 @@ def until(library: LibraryProcess, path: str, check: Callable[[Any], bool]) -> A
     """Return what the library answers when it is as it should be."""
     deadline = time.monotonic() + SETTLE_S
     while True:
-        answer = httpx.get(f"{library.url}{path}", timeout=5)
+        answer = local_http.get(f"{library.url}{path}", timeout=5)
         if answer.status_code == 200 and check(answer.json()):
             return answer.json()
         assert time.monotonic() < deadline, answer.text
@@ -71,9 +71,9 @@ def test_a_job_is_told_and_the_delivery_log_says_so(library: LibraryProcess) -> 
     key = ensure_key(library.layout)
     Verifier(print_secret(derive_secret(key, hook, 1))).verify(message.body, message.headers)
     assert message.json["data"]["id"] == job == page["items"][0]["job_id"]
-    newest = httpx.get(f"{library.url}/api/webhooks/{hook}/deliveries", params={"limit": 1}).json()
+    newest = local_http.get(f"{library.url}/api/webhooks/{hook}/deliveries", params={"limit": 1}).json()
     rest = {"limit": 1, "cursor": newest["next_cursor"]}
-    oldest = httpx.get(f"{library.url}/api/webhooks/{hook}/deliveries", params=rest).json()
+    oldest = local_http.get(f"{library.url}/api/webhooks/{hook}/deliveries", params=rest).json()
     assert [each["items"][0]["job_id"] for each in (newest, oldest)] == [second, job]
     assert oldest["next_cursor"] is None
     webhook = until(library, f"/api/webhooks/{hook}", lambda _: True)
@@ -84,10 +84,10 @@ def test_a_job_is_told_and_the_delivery_log_says_so(library: LibraryProcess) -> 
 
 def test_unknown_webhooks_and_cursors_are_refused(library: LibraryProcess) -> None:
     for path in ("hook_0123456789abcdef", "x", "hook_0123456789abcdef/deliveries"):
-        answer = httpx.get(f"{library.url}/api/webhooks/{path}")
+        answer = local_http.get(f"{library.url}/api/webhooks/{path}")
         assert (answer.status_code, answer.json()["code"]) == (404, "webhook_not_found")
     for query in ("cursor=abc", "cursor=-1", "limit=0", "limit=201"):
-        assert httpx.get(f"{library.url}/api/webhooks/hook_x/deliveries?{query}").status_code == 422
+        assert local_http.get(f"{library.url}/api/webhooks/hook_x/deliveries?{query}").status_code == 422
 
 
 def test_410_is_seen_in_the_log_and_a_test_still_goes(library: LibraryProcess) -> None:

@@ -16,17 +16,22 @@ from services.library.committed import Committed
 from services.library.hub import Hub
 from services.library.live import LiveProgress
 from services.library.routes import ws
+from shared.access.current import PRINCIPAL
+from shared.access.principal import local_principal
 from shared.eventlog.memory import MemoryEventLog
 from shared.events.library import JobDeleted
 from shared.events.types import JobCanceled, JobStarted
 from shared.identity import uuid7
 from shared.telemetry import Progress
+from tests import local_http
 from tests.factories import claimed, event, submitted
 from tests.integration.library.conftest import LibraryProcess, append_all, tell
 
 
-def socket(library: LibraryProcess, job_id: str, **more: Any) -> connect:
-    return connect(f"ws://127.0.0.1:{library.port}/ws/jobs/{job_id}", open_timeout=10, proxy=None, **more)
+def socket(library: LibraryProcess, job_id: str, headers: dict[str, str] | None = None, **more: Any) -> connect:
+    shown = {"X-Api-Key": local_http.local_key()} | (headers or {})
+    uri = f"ws://127.0.0.1:{library.port}/ws/jobs/{job_id}"
+    return connect(uri, open_timeout=10, proxy=None, additional_headers=shown, **more)
 
 
 async def heard(client: ClientConnection) -> Any:
@@ -57,7 +62,7 @@ async def test_the_row_comes_at_once_and_on_each_change_and_with_live_progress(l
         await (await client.ping())
 
 
-@pytest.mark.parametrize("job", [uuid7(), "no-job"])
+@pytest.mark.parametrize("job", ["0192f0c1-2b3c-7d4e-8f50-61728394a5b6", "no-job"])
 async def test_an_unknown_job_closes_with_1008(library: LibraryProcess, job: str) -> None:
     async with socket(library, job) as client:
         assert await closing_code(client) == 1008
@@ -88,7 +93,7 @@ async def test_a_page_of_another_origin_opens_no_socket(library: LibraryProcess,
     job = uuid7()
     await asyncio.to_thread(library.append, submitted(job))
     with pytest.raises(InvalidStatus) as refused:
-        await socket(library, job, additional_headers=headers)
+        await socket(library, job, headers=headers)
     assert refused.value.response.status_code == 403
     assert b"cross_site_request" in refused.value.response.body
 
@@ -97,7 +102,7 @@ async def test_our_own_page_opens_one(library: LibraryProcess) -> None:
     job = uuid7()
     await asyncio.to_thread(library.append, submitted(job))
     headers = {"Sec-Fetch-Site": "same-origin"}
-    async with socket(library, job, origin=library.url, additional_headers=headers) as client:
+    async with socket(library, job, origin=library.url, headers=headers) as client:
         assert (await heard(client))["id"] == job
 
 
@@ -117,8 +122,15 @@ async def test_a_slow_client_is_told_the_newest_state_only() -> None:
 
     await publish(0)
     app = Starlette(routes=ws.router.routes)
-    app.state.library = type("Parts", (), {"hub": hub, "log": log})
-    scope = {"type": "websocket", "path": f"/ws/jobs/{job}", "headers": [], "query_string": b"", "subprotocols": []}
+    app.state.library = type("Parts", (), {"hub": hub, "log": log, "audiences": None})
+    scope: dict[str, Any] = {
+        "type": "websocket",
+        "path": f"/ws/jobs/{job}",
+        "headers": [],
+        "query_string": b"",
+        "subprotocols": [],
+    }
+    scope[PRINCIPAL] = local_principal()
     receives.put_nowait({"type": "websocket.connect"})
     running = asyncio.create_task(app(scope, receives.get, send))
     await asyncio.sleep(0)
@@ -160,10 +172,12 @@ async def test_an_error_closes_with_1011() -> None:
 
     app = Starlette(routes=ws.router.routes)
     hub = Hub(LiveProgress())
-    app.state.library = type("Parts", (), {"hub": hub, "log": MemoryEventLog(), "reader": Reader()})
+    parts = {"hub": hub, "log": MemoryEventLog(), "reader": Reader(), "audiences": None}
+    app.state.library = type("Parts", (), parts)
     receives.put_nowait({"type": "websocket.connect"})
     path = f"/ws/jobs/{uuid7()}"
-    await app({"type": "websocket", "path": path, "headers": [], "query_string": b""}, receives.get, send)
+    scope = {"type": "websocket", "path": path, "headers": [], "query_string": b"", PRINCIPAL: local_principal()}
+    await app(scope, receives.get, send)
     assert sent == [("websocket.accept", None), ("websocket.close", 1011)]
     assert len(hub) == 0
     hub.close()

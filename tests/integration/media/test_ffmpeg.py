@@ -55,7 +55,7 @@ def test_a_time_out_ends_the_whole_process_group(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("shared.ffmpeg.KILL_GRACE_S", 0.3)
     stubborn = script(tmp_path / "ffmpeg", STUBBORN)
     with pytest.raises(FfmpegError) as caught:
-        Ffmpeg(stubborn, stubborn).run(ENDLESS, timeout_s=0.5)
+        Ffmpeg(stubborn, stubborn, wanted_sandbox="limits").run(ENDLESS, timeout_s=0.5)
     assert caught.value.timed_out
     assert caught.value.exit_code == -signal.SIGKILL
     assert gone_within(int((tmp_path / "grandchild").read_text()), 5)
@@ -75,7 +75,7 @@ def test_ffmpeg_dies_with_the_process_that_started_it(ffmpeg: Ffmpeg, tmp_path: 
     wrapper = script(tmp_path / "ffmpeg", f'#!/bin/sh\necho $$ > {pid_file}\nexec {ffmpeg.ffmpeg} "$@"\n')
     program = (
         "from pathlib import Path; from shared.ffmpeg import Ffmpeg; "
-        f"Ffmpeg(Path({str(wrapper)!r}), Path('/nonexistent')).run({ENDLESS!r})"
+        f"Ffmpeg(Path({str(wrapper)!r}), Path('/nonexistent'), wanted_sandbox='limits').run({ENDLESS!r})"
     )
     with subprocess.Popen([sys.executable, "-c", program]) as parent:
         while not (pid_file.exists() and pid_file.read_text()):
@@ -101,7 +101,8 @@ def test_the_child_sees_neither_names_nor_our_environment(
     monkeypatch.setenv("API_TOKEN", "very-secret")
     telling = script(tmp_path / "ffmpeg", TELLING)
     target = tmp_path / "Another private name.mkv"
-    told = Ffmpeg(telling, telling).run(["-i", f"file:{film}", "-f", "matroska", f"file:{target}"]).stdout.decode()
+    tools = Ffmpeg(telling, telling, wanted_sandbox="limits")  # a script
+    told = tools.run(["-i", f"file:{film}", "-f", "matroska", f"file:{target}"]).stdout.decode()
     assert "private" not in told
     assert "very-secret" not in told
     assert told.count("file:/proc/self/fd/") == 2

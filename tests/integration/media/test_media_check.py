@@ -14,17 +14,19 @@ import pytest
 
 from shared.ffmpeg import Ffmpeg
 from shared.ffmpeg_binaries import CHILD_ENV
-from shared.media_check import MediaRefused, check_media
+from shared.media_check import check_media
 from shared.media_inputs import UnknownMediaError
+from shared.media_policy import MediaLimits, MediaRefused
 from tests.integration.media.films import H264, make_film
 
 SAMPLE = Path(__file__).parents[3] / "samples" / "sense-and-sensibility.mp4"
 MINUTES = 5.0
+LIMITS = MediaLimits(MINUTES)
 
 
 def refusal(ffmpeg: Ffmpeg, path: Path, max_minutes: float = MINUTES) -> str:
     with pytest.raises(MediaRefused) as caught:
-        check_media(path, max_minutes, ffmpeg)
+        check_media(path, MediaLimits(max_minutes), ffmpeg)
     assert caught.value.message.endswith((".", "?"))
     assert path.stem not in caught.value.message
     return caught.value.code
@@ -38,7 +40,7 @@ def speaking(ffmpeg: Ffmpeg, path: Path, muxer: str, args: list[str]) -> Path:
 
 class TestAccepted:
     def test_the_sample(self, ffmpeg: Ffmpeg) -> None:
-        checked = check_media(SAMPLE, MINUTES, ffmpeg)
+        checked = check_media(SAMPLE, LIMITS, ffmpeg)
         assert checked.container == "mov"
         assert checked.duration_s == pytest.approx(23.8)
         assert (checked.video.codec, checked.video.width, checked.video.height) == ("h264", 640, 360)
@@ -58,12 +60,12 @@ class TestAccepted:
     )
     def test_every_usual_container(self, ffmpeg: Ffmpeg, tmp_path: Path, muxer: str, args: list[str]) -> None:
         film = speaking(ffmpeg, tmp_path / "film", muxer, args)
-        assert check_media(film, MINUTES, ffmpeg).duration_s == pytest.approx(6.0, abs=0.3)
+        assert check_media(film, LIMITS, ffmpeg).duration_s == pytest.approx(6.0, abs=0.3)
 
     def test_a_variable_frame_rate(self, ffmpeg: Ffmpeg, tmp_path: Path) -> None:
         picture = ["-vf", "select='not(mod(n\\,3))+lt(n\\,50)'", "-vsync", "vfr", *H264]
         film = speaking(ffmpeg, tmp_path / "vfr.mp4", "mp4", [*picture, "-c:a", "copy"])
-        assert check_media(film, MINUTES, ffmpeg).duration_s == pytest.approx(6.0, abs=0.2)
+        assert check_media(film, LIMITS, ffmpeg).duration_s == pytest.approx(6.0, abs=0.2)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from services.worker.stages import tts
 from services.worker.stages.base import StageContext, StageError
 from shared.artifacts import describe
 from shared.commands import StageCommand
-from shared.events.types import Value
+from shared.events.envelope import Value
 from shared.ffmpeg import Ffmpeg
 from shared.layout import Layout
 from shared.manifests import SpeechManifest, StageManifest, TranslatedSegment, Translation

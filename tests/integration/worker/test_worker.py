@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import nats
 import pytest
 from nats.aio.client import Client
@@ -25,6 +24,7 @@ from shared.events.subjects import COMMAND_STREAM, command_subject, job_filter
 from shared.events.types import JobStarted, StageClaimed, StageCompleted, StageFailed, StageReleased
 from shared.identity import uuid7
 from shared.layout import JobPaths, Layout
+from tests import local_http
 from tests.broker import BinaryBroker, free_port, running_broker
 from tests.factories import claimed, command, event, submitted, submitted_data
 from tests.integration.worker.test_child import ended, lives, written
@@ -207,7 +207,7 @@ async def test_a_stage_that_took_too_many_workers_down_is_a_dead_letter_and_leav
 
 
 def get(url: str) -> int:
-    return httpx.get(url, timeout=5, trust_env=False).status_code
+    return local_http.get(url, timeout=5, trust_env=False).status_code
 
 
 async def status(url: str) -> int:

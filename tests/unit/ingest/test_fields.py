@@ -6,25 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ingest.fields import Submission, fingerprint, parse_body, parse_form, trace_parent, with_preset
-from shared.events.library import PresetSavedData
+from services.ingest.fields import Submission, fingerprint, parse_body, parse_form, trace_parent
 from shared.problems import Problem
-from tests.factories import NOW
 
 
 def fields(**values: str) -> Submission:
     return parse_form({"tgt_lang": "pt"} | values, None)
 
 
-def preset(**values: Any) -> PresetSavedData:
-    return PresetSavedData(owner="local", name="a preset", created_at=NOW, **values)
-
-
 @pytest.mark.parametrize(
     ("values", "code"),
     [
-        ({"tgt_lang": "pt", "src_lang": "pt"}, "same_language"),
-        ({"tgt_lang": "PT", "src_lang": "pt "}, "same_language"),
         ({"tgt_lang": "portuguese"}, "invalid_language"),
         ({"tgt_lang": "pt-BR"}, "invalid_language"),
         ({"tgt_lang": "auto"}, "invalid_language"),
@@ -56,7 +48,7 @@ def preset(**values: Any) -> PresetSavedData:
 )
 def test_bad_fields_are_refused(values: dict[str, str], code: str) -> None:
     with pytest.raises(Problem) as refusal:
-        with_preset(fields(**values), None)
+        fields(**values)
     assert (refusal.value.status, refusal.value.code) == (422, code)
     assert refusal.value.detail
 
@@ -98,19 +90,6 @@ def test_the_project_may_be_named_twice_but_not_differently() -> None:
 
 def test_public_is_shared() -> None:
     assert fields(visibility="public").visibility == "shared"
-
-
-def test_a_preset_says_only_what_the_request_does_not() -> None:
-    given = preset(mode="low", device="cpu", src_lang="ja", tgt_lang="pt")
-    filled = with_preset(parse_form({"tgt_lang": "en", "mode": "medium"}, None), given)
-    assert (filled.mode, filled.device, filled.src_lang, filled.tgt_lang) == ("medium", "cpu", "ja", "en")
-
-
-def test_a_preset_may_make_a_request_senseless_and_another_one_sensible() -> None:
-    with pytest.raises(Problem) as refusal:
-        with_preset(fields(), preset(src_lang="pt"))
-    assert refusal.value.code == "same_language"
-    assert with_preset(parse_form({"src_lang": "en"}, None), preset(tgt_lang="pt")).tgt_lang == "pt"
 
 
 @pytest.mark.parametrize(

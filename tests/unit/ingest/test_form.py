@@ -25,7 +25,7 @@ def body(*parts: bytes) -> bytes:
 
 def read(data: bytes, cuts: list[int] | None = None) -> tuple[FormReader, bytes]:
     received = bytearray()
-    reader = FormReader(BOUNDARY, received.extend)
+    reader = FormReader(BOUNDARY, lambda _name: received.extend)
     edges = [0, *sorted(cuts or []), len(data)]
     for start, end in pairwise(edges):
         reader.feed(data[start:end])
@@ -104,14 +104,14 @@ def test_a_content_type_without_boundary_is_refused(content_type: str) -> None:
 
 def test_a_boundary_beyond_the_rfc_is_refused() -> None:
     with pytest.raises(Problem):
-        FormReader("x" * 500, bytearray().extend)
+        FormReader("x" * 500, lambda _name: bytearray().extend)
 
 
 def test_what_the_sink_raises_comes_through() -> None:
     def full(_data: memoryview) -> None:
         raise Problem(507, "disk_full", "")
 
-    reader = FormReader(BOUNDARY, full)
+    reader = FormReader(BOUNDARY, lambda _name: full)
     with pytest.raises(Problem) as refusal:
         reader.feed(body(part("file", b"abc", "a.mp4")))
     assert refusal.value.status == 507

@@ -19,6 +19,7 @@ from shared.events.library import WebhookDeleted, WebhookSaved, WebhookSendReque
 from shared.events.subjects import event_subject
 from shared.layout import Layout
 from shared.webhooks import DEFAULT_EVENTS, PER_OWNER_MAX, derive_secret, key_file, message_id, print_secret
+from tests.principals import SignedIn, principal
 
 URL = "https://127.0.0.1:8443/hook"
 MESSAGE = "msg_00112233445566778899aabbccddeeff"
@@ -36,7 +37,9 @@ class Ingest:
         self.app.state.service = cast(Service, service)
         problems.install(self.app)
         self.app.include_router(routes.router)
-        self.client = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://ingest")
+        self.client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(SignedIn(self.app, principal())), base_url="http://ingest"
+        )
 
     async def ask(self, method: str, path: str = "", body: Any = None) -> httpx.Response:
         return await self.client.request(method, f"/api/webhooks{path}", json=body)

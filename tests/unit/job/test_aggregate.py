@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from shared.artifacts import Artifact
 from shared.events.types import (
+    ImportedStage,
     Issue,
     JobCanceled,
     JobCompleted,
@@ -22,7 +24,7 @@ from shared.events.types import (
 )
 from shared.identity import derived_job_id, uuid7
 from shared.job.aggregate import evolve
-from shared.job.model import Job, JobState, StageState, StageStatus, changed
+from shared.job.model import IMPORT, Job, JobState, StageState, StageStatus, changed
 from shared.job.stages import GRAPH, ready, upstream
 from shared.job.transitions import (
     Cancel,
@@ -214,3 +216,18 @@ def test_an_id_is_a_uuid_of_version_7() -> None:
     made = uuid.UUID(uuid7(1_700_000_000_000, bytes(range(10))))
     assert (made.version, made.variant, made.int >> 80) == (7, uuid.RFC_4122, 1_700_000_000_000)
     assert str(made) == uuid7(1_700_000_000_000, bytes(range(10)))
+
+
+def test_an_imported_stage_is_done_from_the_start_and_stays_so_in_a_re_run() -> None:
+    brought = Artifact(name="transcript", path="film/work/x/t.json", size=2, sha256="0" * 64)
+    stage = ImportedStage(outputs=[brought], facts={"language": "en"})
+    job = evolve(None, 1, submitted(JOB, imports={"transcribe": stage}))
+    assert job is not None
+    assert ready(job.done_stages) == ["audio"]  # nothing else waits for it, and it is never commanded
+    assert (job.stages["transcribe"].reused_from, job.stages["transcribe"].attempt) == (IMPORT, 0)
+    assert job.facts_of(frozenset({"transcribe"})) == {"language": "en"}
+    for seq, item in enumerate((LIFECYCLE["started"], LIFECYCLE["failed"], LIFECYCLE["requeued"]), start=2):
+        job = evolve(job, seq, item)
+    assert job is not None
+    assert (job.state, job.run, job.done_stages) == (JobState.QUEUED, 2, frozenset({"transcribe"}))
+    assert job.outputs_of(job.done_stages) == {"transcript": brought}

@@ -15,8 +15,9 @@ from services.worker.engines.registry import KINDS
 from services.worker.execution import STAGES
 from services.worker.models.manifest import load_lock
 from services.worker.stages import base
+from shared.events.envelope import Value
 from shared.events.names import Device, Mode, Stage
-from shared.events.types import Setting, Value
+from shared.events.types import Setting
 from shared.job.modes import (
     ALLOWED,
     ASR_MODELS,

@@ -12,11 +12,14 @@ from services.library.jobstore.reader import Reader
 from services.library.library import Library
 from services.library.live import LiveProgress
 from services.library.routes import documents, examples
+from services.library.settings import LibrarySettings
 from services.library.webhooks.dispatcher import Dispatcher
+from shared.access.front import Front
 from shared.eventlog.memory import MemoryEventLog
 from shared.layout import Layout
 from shared.outputs import Outputs
 from shared.webhook_targets import Rules
+from tests.integration.library.serving import Nobody
 
 OWN = ("/api/jobs", "/api/projects", "/api/presets", "/api/tags", "/api/library/stats")
 
@@ -25,8 +28,9 @@ OWN = ("/api/jobs", "/api/projects", "/api/presets", "/api/tags", "/api/library/
 def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     data: Path = tmp_path_factory.mktemp("data")
     live = LiveProgress()
+    front = Front.of(LibrarySettings(data_dir=data), Nobody())
     library = Library(Layout(data), MemoryEventLog(), Reader(data / "jobs.db"), live, Hub(live), lambda: False)
-    return create_app(library, Dispatcher(Layout(data), Rules())).openapi()
+    return create_app(library, Dispatcher(Layout(data), Rules()), front).openapi()
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,19 @@ from services.library.committed import Committed
 from services.library.hub import Hub, Subscription, frame
 from services.library.live import LiveProgress
 from shared.eventlog.port import Recorded
-from shared.events.library import JobDeleted, PresetSaved, ProjectSaved, WebhookSaved
+from shared.events.access import AuditRecorded, UploadCompleted, UploadCreated, UploadRemoved, UserSettingsSaved
+from shared.events.library import (
+    JobDeleted,
+    PresetSaved,
+    ProjectSaved,
+    WebhookDeleted,
+    WebhookSaved,
+    WebhookSendRequested,
+)
 from shared.events.runtime import SchedulerTookOver
 from shared.events.subjects import event_subject
 from shared.events.types import Event, JobCompleted
-from shared.identity import new_id, uuid7
+from shared.identity import uuid7
 from shared.telemetry import Progress
 from tests.factories import claimed, event, submitted
 
@@ -76,20 +84,40 @@ CREATED = datetime(2026, 1, 2, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("kind", "subject", "data", "streamed_as"),
     [
-        (ProjectSaved, new_id("proj"), {"name": "A"}, "project.saved.v1"),
-        (PresetSaved, new_id("preset"), {"name": "A"}, "preset.saved.v1"),
-        (WebhookSaved, new_id("hook"), {"url": "https://example.org/"}, None),
+        (ProjectSaved, "proj_0123456789abcdef", {"name": "A"}, "project.saved.v1"),
+        (PresetSaved, "preset_0123456789abcdef", {"name": "A"}, "preset.saved.v1"),
+        (WebhookSaved, "hook_0123456789abcdef", {"url": "https://example.org/"}, None),
     ],
 )
 def test_settings_that_pages_show_are_streamed(kind: Any, subject: str, data: Any, streamed_as: str | None) -> None:
     item = frame(recorded(1, event(kind, subject, owner="local", created_at=CREATED, **data)))
     assert (item and item.kind, item and item.job_id) == (streamed_as, "" if streamed_as else None)
+    assert item is None or item.about == subject
 
 
 def test_what_schedulers_and_broken_publishers_say_is_not_streamed_but_moves_the_place() -> None:
     hub = Hub(LiveProgress())
     publish(hub, recorded(1, event(SchedulerTookOver, "s1", holder="h")), Recorded.of(2, "dub.evt.job.x.y", b"{"))
     assert (told(hub), hub.position) == ([], 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "subject", "data"),
+    [
+        (AuditRecorded, "u_ann", {"action": "login"}),
+        (UploadCreated, "up_1", {"owner": "u_ann", "title": "a", "total_bytes": 1, "expires_at": CREATED}),
+        (UploadCompleted, "up_1", {"owner": "u_ann", "title": "a", "total_bytes": 1, "sha256": "ab"}),
+        (UploadRemoved, "up_1", {"owner": "u_ann", "reason": "expired"}),
+        (UserSettingsSaved, "u_ann", {"mode": "low"}),
+        (WebhookDeleted, "hook_1", {}),
+        (WebhookSendRequested, "hook_1", {}),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else "",
+)
+def test_accounts_uploads_and_settings_are_on_no_stream(kind: Any, subject: str, data: Any) -> None:
+    hub = Hub(LiveProgress())
+    publish(hub, recorded(1, event(kind, subject, **data)))
+    assert (told(hub), hub.position) == ([], 1)
 
 
 def test_an_event_of_several_lines_is_one_line_of_data() -> None:

@@ -19,7 +19,8 @@ ROWS = st.fixed_dictionaries(
     optional={
         "seq": st.one_of(st.integers(0, 3), st.integers(1 << 20, (1 << 20) + 2), st.none(), TEXTS),
         "created_at": st.sampled_from(["2026-01-02T03:04:05.000Z", "2025-01-02T03:04:05Z", "now", None, 5]),
-        "owner_id": st.sampled_from(["local", "other", None]),
+        "owner_id": st.sampled_from(["local", "other", "*", "", None]),
+        "visibility": st.sampled_from(["private", "shared", None, "*", 1]),
         "state": st.sampled_from(["DONE", "JobState.DONE", "QUEUED", None, 7]),
         "mode": st.sampled_from(["high", None]),
         "project_name": st.one_of(TEXTS, st.none()),

@@ -16,8 +16,9 @@ from shared.artifacts import Artifact
 from shared.eventlog.job_history import fold
 from shared.eventlog.memory import MemoryEventLog
 from shared.events.library import JobDeleted, JobTagged
+from shared.events.policy import JobDegraded
 from shared.events.schemas import schemas
-from shared.events.types import JobCanceled, JobDegraded, JobImported, JobImportedData
+from shared.events.types import JobCanceled, JobImported, JobImportedData
 from shared.job.model import Job
 from shared.layout import Layout
 from shared.manifests import JobManifest
@@ -53,6 +54,7 @@ def test_its_content() -> None:
         "job": {
             "id": JOB,
             "owner_id": "local",
+            "visibility": "private",
             "created_at": "2026-01-02T03:04:05.000Z",
             "updated_at": "2026-01-02T03:04:05.000Z",
             "mode": "medium",

@@ -9,12 +9,13 @@ from services.library.listing import Listing, decode_cursor, encode_cursor
 from services.library.past import parse_moment
 from services.library.routes.parameters import parse_list_query
 from shared.problems import Problem
+from tests.principals import principal
 
 
 @pytest.mark.parametrize("place", [0, 1, 1 << 20, (1 << 63) - 1])
 def test_a_cursor_comes_back(place: int) -> None:
     assert decode_cursor(encode_cursor(place)) == place
-    assert parse_list_query(f"cursor={encode_cursor(place)}&offset=7".encode()).page().before == place
+    assert parse_list_query(f"cursor={encode_cursor(place)}&offset=7".encode()).page(principal()).before == place
 
 
 @pytest.mark.parametrize("text", ["", "x", "2" + "0" * 16, "1" + "8" + "0" * 15, "1" + "0" * 16 + "\n", "1" + "٣" * 16])

@@ -108,19 +108,20 @@ def test_projects_and_presets_are_what_their_last_events_say(tmp_path: Path) -> 
     preset = event(PresetSaved, PRESET, owner="local", name="Fast", mode="low", tgt_lang="pt", created_at=NOW)
     changed = event(
         ProjectSaved, PROJECT, owner="local", name="Films", output_subdir="films", default_preset_id=PRESET,
-        created_at=NOW,
+        profile={"mix": "legacy"}, created_at=NOW,
     )  # fmt: skip
     content = project(log_of([first, preset, changed]), tmp_path / "a.db")
     assert [(key, json.loads(value)) for key, value in rows(content, "projects")] == [
         (PROJECT, {
             "id": PROJECT, "owner_id": "local", "name": "Films", "created_at": "2026-01-02T03:04:05.000Z",
             "updated_at": "2026-01-02T03:04:05.000Z", "output_subdir": "films", "default_preset_id": PRESET,
+            "profile": {"mix": "legacy"},
         }),
     ]  # fmt: skip
     ((_, value),) = rows(content, "presets")
     assert set(json.loads(value)) == {
         "id", "owner_id", "name", "created_at", "updated_at", "mode", "device", "src_lang", "tgt_lang", "tts_lang",
-        "tts_speaker",
+        "tts_speaker", "profile",
     }  # fmt: skip
     gone = [first, preset, event(ProjectDeleted, PROJECT), event(PresetDeleted, PRESET)]
     content = project(log_of(gone), tmp_path / "b.db")

@@ -29,10 +29,10 @@ from shared.events.library import (
     ProjectDeleted,
     ProjectSaved,
 )
+from shared.events.policy import JobDegraded
 from shared.events.types import (
     Event,
     JobCanceled,
-    JobDegraded,
     JobFailed,
     JobImported,
     JobPaused,

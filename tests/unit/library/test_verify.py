@@ -16,7 +16,14 @@ def path(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "jobs.db"
     store = JobStore(path)
     for n in range(3):
-        store.jobs[f"j{n}"] = {"seq": n, "title": f"film {n}", "state": "DONE", "tags": ["a"], "project_name": "P"}
+        store.jobs[f"j{n}"] = {
+            "seq": n,
+            "owner_id": "u",
+            "title": f"film {n}",
+            "state": "DONE",
+            "tags": ["a"],
+            "project_name": "P",
+        }
         store.job_outputs[f"j{n}"] = {"outputs": [{"path": f"{n}.mkv", "sha256": "ab", "size_bytes": 1}]}
     yield path
     store.close()
@@ -26,17 +33,18 @@ DAMAGE = {
     "job_index: 1 wrong: 'j1'": "DELETE FROM job_index WHERE id = 'j1'",
     "job_index: 1 wrong: 'j2'": "UPDATE job_index SET txt = 'other' WHERE id = 'j2'",
     "job_index: 1 wrong: 'j0'": "UPDATE job_index SET place = place + (5000 << 20) WHERE id = 'j0'",
-    "job_index: 1 wrong: 'ghost'": "INSERT INTO job_index SELECT 5, 'ghost', owner, state, project, mode, archived,"
-    " created_at, base_dir, tags, txt, mark FROM job_index LIMIT 1",
-    "job_tags: 1 wrong: 'b'": "INSERT INTO job_tags VALUES ('b', 0, '', '', '', 1)",
-    "job_counts: 1 wrong: ''": "UPDATE job_counts SET n = 9 WHERE tag = ''",
-    "job_totals: 1 wrong: 'a'": "DELETE FROM job_totals WHERE tag = 'a'",
-    "job_projects: 1 wrong: 'P'": "DELETE FROM job_projects",
+    "job_index: 1 wrong: 'ghost'": "INSERT INTO job_index SELECT 5, 'ghost', owner, audience, state, project, mode,"
+    " archived, created_at, base_dir, tags, txt, mark FROM job_index LIMIT 1",
+    "job_tags: 1 wrong: 'b'": "INSERT INTO job_tags VALUES ('b', 'u', 'u', 0, '', '', '', 1)",
+    "job_counts: 1 wrong: ''": "UPDATE job_counts SET n = 9 WHERE tag = '' AND shelf = ''",
+    "job_totals: 1 wrong: 'a'": "DELETE FROM job_totals WHERE tag = 'a' AND shelf = '@u'",
+    "job_projects: 1 wrong: 'P'": "DELETE FROM job_projects WHERE shelf = ''",
+    "job_projects: 1 wrong: 'Q'": "INSERT INTO job_projects VALUES ('Q', '@other', 1)",
     "job_files: 1 wrong: '1.mkv'": "DELETE FROM job_files WHERE job_id = 'j1'",
     "job_fts: ": "INSERT INTO job_fts (job_fts, rowid, txt, mark) SELECT 'delete', place, txt, mark FROM job_index"
     " WHERE id = 'j1'",
     "triggers are missing: jobs_updated": "DROP TRIGGER jobs_updated",
-    "the file's version is -3 and not 3": "PRAGMA user_version = -3",
+    "the file's version is -4 and not 4": "PRAGMA user_version = -4",
 }
 
 

@@ -9,14 +9,12 @@ from services.library.view import PROGRESS, JobView, OutputsView, OutputView, en
 from shared.eventlog.job_history import fold
 from shared.events.library import JobArchived
 from shared.events.names import Stage
+from shared.events.policy import JobDegraded, JobReprioritized, JobRestored
 from shared.events.types import (
     Issue,
     JobCanceled,
-    JobDegraded,
     JobFailed,
     JobPauseRequested,
-    JobReprioritized,
-    JobRestored,
     JobResumed,
     JobStarted,
     Setting,

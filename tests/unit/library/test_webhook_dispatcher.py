@@ -18,7 +18,7 @@ from shared.events.library import (
     WebhookDeleted,
 )
 from shared.events.types import JobCanceled, JobCompleted, JobFailed, JobStarted
-from shared.identity import uuid7
+from shared.identity import new_id, uuid7
 from shared.webhooks import derive_secret, message_id, print_secret
 from tests.broker import free_port
 from tests.factories import claimed, context, event, failed, submitted
@@ -74,6 +74,22 @@ async def test_each_webhook_gets_what_it_asked_for_of_its_owners_jobs(library: L
     assert by_type["stage.failed"]["error_code"] == "engine_crashed"
     assert by_type["job.tagged"]["tags"] == ["b", "a"]
     assert by_type["job.submitted"]["state"] == "QUEUED"  # as it was then, although it went on in the same batch
+    assert foreign.got == []
+
+
+async def test_a_shared_job_is_told_to_its_owners_webhook_alone(library: Library, receiver: Receiver) -> None:
+    job_id = uuid7()
+    with receiving() as foreign:
+        async with library.running():
+            wanted = saved(receiver.url, events=["job.submitted", "job.canceled"], owner="u_ann")
+            fields = {"events": wanted.data.events}
+            others = [saved(foreign.url, new_id("hook"), owner=user, **fields) for user in ("u_bob", "*")]
+            await library.happen(wanted, *others)
+            await library.happen(submitted(job_id, owner="u_ann", visibility="shared"))
+            await library.happen(event(JobCanceled, job_id))
+            assert [message.json["data"]["id"] for message in await receiver.messages(2)] == [job_id] * 2
+            await library.settled("delivered", "delivered")
+            assert [await library.log_of(each.subject) for each in others] == [[], []], "and nothing waits for them"
     assert foreign.got == []
 
 

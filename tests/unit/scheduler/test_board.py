@@ -10,16 +10,14 @@ from services.scheduler.board import REMEMBERED, Board
 from services.scheduler.limits import Limits
 from services.scheduler.snapshot import Snapshot, dump, load, read, save
 from shared.events.library import JobDeleted, JobTagged
+from shared.events.policy import JobDegraded, JobDelayed, JobReprioritized
 from shared.events.runtime import LimitsChanged, LimitsChangedData, PrewarmRequested, PrewarmRequestedData
 from shared.events.types import (
     JobCanceled,
     JobCompleted,
-    JobDegraded,
-    JobDelayed,
     JobFailed,
     JobPaused,
     JobPauseRequested,
-    JobReprioritized,
     JobRequeued,
     JobResumed,
     StageReleased,

@@ -11,8 +11,9 @@ from services.scheduler.limits import Limits
 from services.scheduler.policy import World
 from services.scheduler.view import Around, runtime_models, runtime_state
 from services.scheduler.workers import Workers
+from shared.events.policy import JobDegraded, JobDelayed
 from shared.events.runtime import PrewarmProgressed, PrewarmProgressedData, PrewarmRequested, PrewarmRequestedData
-from shared.events.types import JobDegraded, JobDelayed, JobFailed, JobPaused, JobPauseRequested
+from shared.events.types import JobFailed, JobPaused, JobPauseRequested
 from shared.telemetry import Heartbeat
 from tests.factories import claimed, completed, context, event, failed
 from tests.unit.scheduler.boards import Log, at

@@ -92,6 +92,13 @@ def test_a_delayed_job_holds_nobody_up_and_starts_before_later_ones_once_it_may(
     assert made == {"b": (0, 2), "c": (2, 4), "late": (4, 5), "d": (5, 7)}
 
 
+def test_a_delayed_job_that_may_start_just_when_a_slot_gets_free_is_not_passed() -> None:
+    jobs = [upcoming("a", ("audio", about(3))), upcoming("late", not_before=NOW + timedelta(seconds=3))]
+    jobs += [upcoming("b", ("audio", about(2)))]
+    made = starts_and_ends(forecast([], jobs, ONE_AT_A_TIME, NOW))
+    assert made == {"a": (0, 3), "late": (3, 3), "b": (3, 5)}
+
+
 def test_an_owner_or_a_mode_at_its_cap_lets_others_pass() -> None:
     jobs = [upcoming(f"a{n}", ("audio", about(10)), owner="a") for n in range(3)]
     jobs += [upcoming(f"h{n}", ("audio", about(1)), mode="high") for n in range(2)]

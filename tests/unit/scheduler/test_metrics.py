@@ -8,13 +8,13 @@ from fastapi.testclient import TestClient
 
 from services.scheduler.metrics import CapUse, Gauges, SchedulerMetrics
 from shared import metrics
+from shared.events.policy import JobDegraded
 from shared.events.runtime import SchedulerTookOver
 from shared.events.types import (
     EngineUsed,
     Event,
     JobCanceled,
     JobCompleted,
-    JobDegraded,
     JobFailed,
     JobRequeued,
     JobStarted,

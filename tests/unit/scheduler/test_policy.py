@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 from services.scheduler.limits import Limits
 from services.scheduler.policy import DISK_RETRY_S, Release, StartJob, Transition, World, backoff, plan
 from shared.events.names import Pool
+from shared.events.policy import JobDegraded, JobDelayed
 from shared.events.runtime import LimitsChanged, LimitsChangedData
 from shared.events.types import (
     JobCanceled,
-    JobDegraded,
-    JobDelayed,
     JobPauseRequested,
     JobResumed,
     SourceMedia,

@@ -16,8 +16,9 @@ from services.worker.settings import WorkerSettings
 from shared.capabilities import Capabilities, EngineStatus
 from shared.commands import StageCommand
 from shared.eventlog.memory import MemoryCommandQueue, MemoryEventLog, subject_matches
+from shared.events.envelope import Value
 from shared.events.subjects import event_subject
-from shared.events.types import EngineUsed, Event, JobStarted, Timings, Value
+from shared.events.types import EngineUsed, Event, JobStarted, Timings
 from shared.identity import uuid7
 from tests.factories import command, event, submitted
 

@@ -19,10 +19,10 @@ from shared.commands import StageCommand
 from shared.eventlog.job_history import load_job
 from shared.eventlog.memory import MemoryEventLog
 from shared.eventlog.port import Recorded
+from shared.events.policy import JobDegraded
 from shared.events.subjects import job_filter, stage_subject
 from shared.events.types import (
     JobCanceled,
-    JobDegraded,
     JobPauseRequested,
     JobRequeued,
     JobResumed,

@@ -7,11 +7,11 @@ import pytest
 
 from services.worker.claims import Drop, Take, verdict
 from shared.commands import StageCommand
+from shared.events.policy import JobReprioritized
 from shared.events.types import (
     JobCanceled,
     JobPaused,
     JobPauseRequested,
-    JobReprioritized,
     JobResumed,
     JobStarted,
     StageReleased,

@@ -1,7 +1,7 @@
 // What is done with several jobs of the list at once: each is asked for by itself, and the refusals are told together.
 
+import { call } from "./api.js";
 import { ask } from "./confirm.js";
-import { call } from "./control.js";
 
 const AT_ONCE = 4;
 const TOLD = 3;
@@ -82,7 +82,7 @@ async function one(id, verb, tags) {
   if (verb === "delete") return call(path, "DELETE");
   if (verb !== "tag") return call(`${path}/${verb}`, "POST");
   const job = await call(path, "GET"); // tags are given all at once
-  return call(`${path}/tags`, "PUT", JSON.stringify({ tags: [...job.tags, ...tags] }));
+  return call(`${path}/tags`, "PUT", { tags: [...job.tags, ...tags] });
 }
 
 function title(id) {

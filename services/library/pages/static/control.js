@@ -3,6 +3,7 @@
 // A form marked `data-control` may have: `data-method`; `data-body` (JSON to send) or `data-json` (send the fields);
 // `data-ask`, `data-goes`, `data-yes` (ask first); `data-then` (go there); `data-clears`; `data-done` (say so).
 
+import { call } from "./api.js";
 import { ask } from "./confirm.js";
 import { hold } from "./live.js";
 
@@ -40,21 +41,6 @@ async function submit(form, done) {
   }
 }
 
-/** Ask the API for a change and return its answer. Throws an Error whose message is for the person. */
-export async function call(path, method, json) {
-  const options = { method };
-  if (json !== undefined) Object.assign(options, { body: json, headers: { "Content-Type": "application/json" } });
-  let answer;
-  try {
-    answer = await fetch(path, options);
-  } catch {
-    throw new Error("The server does not answer. Try again.");
-  }
-  const told = await answer.json().catch(() => null);
-  if (!answer.ok) throw new Error(told?.detail ?? `The server answered ${answer.status}. Try again.`);
-  return told;
-}
-
 function body(form) {
   if (form.dataset.body) return form.dataset.body;
   if (!form.hasAttribute("data-json")) return undefined;
@@ -68,7 +54,7 @@ function body(form) {
       members[field.name] = field.value === "" && field.hasAttribute("data-null") ? null : field.value;
     }
   }
-  return JSON.stringify(members);
+  return members;
 }
 
 /** Say something beside a form: in it, in its row, or below its section. */

@@ -6,12 +6,14 @@ import { prepareForm } from "./submit.js";
 import { explain } from "./why.js";
 
 localise(document);
-prepareForm(document.getElementById("submit"));
+const form = document.getElementById("submit");
+if (form) prepareForm(form);
 const explained = explain();
 const changed = async () => {
   await refresh();
   explained();
 };
 prepareFind(document.getElementById("find"), changed);
-prepareBulk(document.getElementById("bulk"));
+const bulk = document.getElementById("bulk");
+if (bulk) prepareBulk(bulk);
 follow("/api/events", document.getElementById("main").dataset.position.trim(), changed, showProgress);

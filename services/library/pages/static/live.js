@@ -1,6 +1,8 @@
 // Keeps a server-rendered page live: listens to the event stream, and fetches the page again where something changed.
 // Lives here: the stream, its fallback to polling, swapping parts, announcing. Pages say what they follow.
 
+import { isSignIn, toSignIn } from "./api.js";
+
 const POLL_MS = 3000;
 const ANNOUNCE_MS = 5000;
 const SETTLE_MS = 150;
@@ -29,6 +31,7 @@ export function follow(url, after, changed, progressed) {
     source.addEventListener("progress", (event) => progressed(JSON.parse(event.data)));
     source.onerror = () => {
       poll(true);
+      soon(); // perhaps the session is over: then the page leads to the sign-in
       if (source.readyState === EventSource.CLOSED) setTimeout(connect, POLL_MS);
     };
     addEventListener("pagehide", () => source.close(), { once: true });
@@ -52,6 +55,7 @@ export async function refresh() {
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
     if (answer.status === GONE) return location.reload(); // what it was about was deleted; its page says so
+    if (isSignIn(answer)) return toSignIn();
     if (!answer.ok) return;
     text = await answer.text();
   } catch {

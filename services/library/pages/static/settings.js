@@ -5,5 +5,6 @@ import { follow, localise, refresh } from "./live.js";
 
 localise(document);
 prepareControls();
-offerLanguages(document.querySelector("form[action='/api/presets']"));
+const newPreset = document.querySelector("form[action='/api/presets']");
+if (newPreset) offerLanguages(newPreset);
 follow("/api/events", document.getElementById("main").dataset.position.trim(), refresh, () => {});

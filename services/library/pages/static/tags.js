@@ -1,6 +1,7 @@
 // Tags of the job on this page, changed in place. The API takes all tags at once.
 
-import { call, tell } from "./control.js";
+import { call } from "./api.js";
+import { tell } from "./control.js";
 
 /** Take over the buttons that remove a tag and the form that adds some. */
 export function prepareTags() {
@@ -24,7 +25,7 @@ async function save(from, change) {
   tell(from, "");
   try {
     const path = document.querySelector("form[data-tag]").getAttribute("action");
-    const answer = await call(path, "PUT", JSON.stringify({ tags: change(JSON.parse(list.dataset.tags)) }));
+    const answer = await call(path, "PUT", { tags: change(JSON.parse(list.dataset.tags)) });
     list.dataset.tags = JSON.stringify(answer.tags); // for the next change, which may come before the page is fresh
     document.getElementById("new-tag").focus();
     return true;

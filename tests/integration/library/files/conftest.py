@@ -16,6 +16,7 @@ import pytest
 
 from services.standalone.binaries import GATEWAY, require
 from services.standalone.deployment import deploy_dir
+from tests import local_http
 from tests.broker import free_port
 from tests.integration.library.conftest import CONTENTS, LibraryProcess, running_library
 
@@ -65,7 +66,7 @@ class Gateway:
 
     def _answers(self) -> bool:
         with contextlib.suppress(httpx.TransportError):
-            return httpx.get(f"http://127.0.0.1:{self.port}/livez", timeout=5).is_success
+            return local_http.get(f"http://127.0.0.1:{self.port}/livez", timeout=5).is_success
         return False
 
 
@@ -91,8 +92,8 @@ class Origin:
         return f"{self.url}/files/{quote(STEM)}/{quote(STEM)}.dub.mp4"
 
     def raw(self, target: str, *fields: str) -> bytes:
-        """Ask without a client that would tidy anything up; return all that comes."""
-        head = "".join(f"{line}\r\n" for line in fields)
+        """Ask without a client that would tidy anything up, but signed in; return all that comes."""
+        head = "".join(f"{line}\r\n" for line in (f"X-Api-Key: {local_http.local_key()}", *fields))
         request = f"GET {target} HTTP/1.1\r\nHost: localhost\r\n{head}Connection: close\r\n\r\n"
         with socket.create_connection(("127.0.0.1", self.port), 10) as connection:
             connection.sendall(request.encode("latin-1"))
@@ -136,5 +137,5 @@ def gateway(library: LibraryProcess, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="package", params=["direct", "gateway"])
 def origin(request: pytest.FixtureRequest, library: LibraryProcess, gateway: Gateway, job: str) -> Iterator[Origin]:
-    with httpx.Client(trust_env=False, timeout=30) as client:
+    with local_http.client(trust_env=False, timeout=30) as client:
         yield Origin(library, library.port if request.param == "direct" else gateway.port, client)

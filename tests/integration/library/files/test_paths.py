@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 from urllib.parse import quote
 
-import httpx
 import pytest
 
+from tests import local_http
 from tests.integration.library.conftest import LibraryProcess
 from tests.integration.library.files.conftest import (
     BODY,
@@ -164,13 +164,13 @@ def test_what_a_client_says_to_the_gateway_is_not_what_the_gateway_says(origin: 
 def test_the_gateway_is_told_only_if_it_is_the_gateway(library: LibraryProcess, job: str) -> None:
     """And then no byte of the file goes through Python: this is what makes the other tests those of the hand-off."""
     url = f"{library.url}/files/{quote(STEM)}/{quote(STEM)}.dub.mp4"
-    told = httpx.get(url, headers={"X-Dubline-Gateway": TOKEN, "Range": "bytes=5-9"})
+    told = local_http.get(url, headers={"X-Dubline-Gateway": TOKEN, "Range": "bytes=5-9"})
     assert (told.status_code, told.content) == (200, b"")
     assert told.headers["x-accel-redirect"] == f"/{quote(STEM)}/{quote(STEM)}.dub.mp4"
     assert told.headers["x-accel-range"] == "bytes=5-9"
     assert told.headers["etag"] == ETAG
     for guess in ("", TOKEN[:-1], TOKEN.upper()):
-        assert ACCEL.decode() not in str(httpx.get(url, headers={"X-Dubline-Gateway": guess}).headers)
+        assert ACCEL.decode() not in str(local_http.get(url, headers={"X-Dubline-Gateway": guess}).headers)
 
 
 def test_a_file_that_is_gone_before_the_gateway_opens_it(library: LibraryProcess, job: str, tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_a_file_that_is_gone_before_the_gateway_opens_it(library: LibraryProcess
     (tmp_path / "elsewhere").mkdir()
     gateway = Gateway(library, tmp_path / "elsewhere")
     with gateway.running(tmp_path):
-        answer = httpx.get(f"http://127.0.0.1:{gateway.port}/files/{quote(STEM)}/{quote(STEM)}.dub.mp4")
+        answer = local_http.get(f"http://127.0.0.1:{gateway.port}/files/{quote(STEM)}/{quote(STEM)}.dub.mp4")
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["code"] == "gateway_error"
@@ -213,10 +213,11 @@ def open_outputs(library: LibraryProcess) -> list[str]:
 
 def test_a_client_that_leaves_costs_no_open_file(origin: Origin) -> None:
     target = origin.film.removeprefix(origin.url).replace(".mp4", ".mkv")
+    key = f"X-Api-Key: {local_http.local_key()}"
     for _ in range(5):
         with socket.create_connection(("127.0.0.1", origin.port), 5) as connection:
-            connection.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-            connection.recv(100)
+            connection.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n{key}\r\n\r\n".encode())
+            assert connection.recv(100).startswith(b"HTTP/1.1 200")
     deadline = time.monotonic() + 5
     while open_outputs(origin.library):
         assert time.monotonic() < deadline

@@ -1,0 +1,55 @@
+"""Which credential each route of the library asks for (`shared.access.rules`), sorted by path.
+
+A new route without a line here keeps the service from starting. Whose the objects are, the reads judge.
+"""
+
+from shared.access.rules import PUBLIC, SIGNED_IN, Table
+
+TABLE: Table = {
+    "GET /": "read:job",
+    "GET /api/events": "read:job",
+    "GET /api/jobs": "read:job",
+    "GET /api/jobs/events": "read:job",
+    "GET /api/jobs/{job_id}": "read:job",
+    "GET /api/jobs/{job_id}/events": "read:job",
+    "GET /api/jobs/{job_id}/files": "read:job",
+    "GET /api/jobs/{job_id}/logs": "read:job",
+    "GET /api/jobs/{job_id}/logs/stream": "read:job",
+    "GET /api/jobs/{job_id}/logs/tail": "read:job",
+    "GET /api/jobs/{job_id}/outputs": "read:job",
+    "GET /api/jobs/{job_id}/stream/manifest": "read:job",
+    "GET /api/library.json": SIGNED_IN,
+    "GET /api/library/stats": "read:job",
+    "GET /api/presets": "read:job",
+    "GET /api/presets/{preset_id}": "read:job",
+    "GET /api/projects": "read:job",
+    "GET /api/projects/{project_id}": "read:job",
+    "GET /api/tags": "read:job",
+    "GET /api/webhooks": "read:job",
+    "GET /api/webhooks/{webhook_id}": "read:job",
+    "GET /api/webhooks/{webhook_id}/deliveries": "read:job",
+    "GET /events/jobs/{job_id}": "read:job",
+    "GET /files/{path:path}": "read:job",
+    "HEAD /files/{path:path}": "read:job",
+    "GET /livez": PUBLIC,
+    # The gateway passes none of these on; who reaches the service itself runs it.
+    "GET /metrics": PUBLIC,
+    "GET /readyz": PUBLIC,
+    "GET /static/{path:path}": PUBLIC,
+    "GET /ui/": SIGNED_IN,
+    "GET /ui/account": SIGNED_IN,
+    "GET /ui/admin/audit": "admin:*",
+    "GET /ui/admin/users": "admin:*",
+    "GET /ui/invite": PUBLIC,
+    "GET /ui/jobs": "read:job",
+    "GET /ui/jobs/{job_id}": "read:job",
+    "GET /ui/login": PUBLIC,
+    "GET /ui/projects": "read:job",
+    "GET /ui/qr": PUBLIC,
+    "GET /ui/qr/approve": SIGNED_IN,
+    "GET /ui/reset": PUBLIC,
+    "GET /ui/setup": PUBLIC,
+    "GET /ui/webhooks": "read:job",
+    "GET /ui/webhooks/{webhook_id}": "read:job",
+    "WEBSOCKET /ws/jobs/{job_id}": "read:job",
+}
