@@ -67,6 +67,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
             "DUBLINE_NATS_URL": broker.url,
             "DUBLINE_INGEST_PORT": str(ingest_port),
             "DUBLINE_LIBRARY_PORT": str(library_port),
+            local_http.VARIABLE: os.environ[local_http.VARIABLE],
             "MIN_FREE_GB": "0.01",
         }
         gateway = {

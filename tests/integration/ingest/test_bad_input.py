@@ -133,8 +133,8 @@ async def test_a_video_above_the_longest_duration(
     [
         ("multipart/form-data; boundary=b", b"--b\r\n", 400, "malformed_form"),
         ("multipart/form-data", b"", 400, "malformed_form"),
-        ("multipart/form-data; boundary=b", b'--b\r\ncontent-disposition: form-data; name="tgt_lang"\r\n\r\npt\r\n--b--\r\n',
-         422, "no_file"),
+        ("multipart/form-data; boundary=b",
+         b'--b\r\ncontent-disposition: form-data; name="tgt_lang"\r\n\r\npt\r\n--b--\r\n', 422, "no_file"),
         ("application/json", b"{", 400, "malformed_json"),
         ("application/json", b"[]", 422, "invalid_request"),
         ("application/json", b'{"tgt_lang":"pt"}', 422, "invalid_request"),

@@ -59,12 +59,11 @@ async def test_v2_v3_every_answer_is_whole_under_both_parsers(
             assert len(body) == int(headers[b"content-length"]) > 0, (method, path)
 
 
-async def test_v12_a_service_that_starts_also_stays(own_broker: BinaryBroker, tmp_path: Path) -> None:
-    with running_ingest(tmp_path / "data", own_broker.url) as ingest:
-        assert ingest.process.poll() is None
-        with ingest.client() as client:
-            assert client.get("/livez").json() == {"status": "ok"}
-            document = client.get("/api/ingest.json").json()
+def test_v12_a_service_that_starts_also_stays(ingest: Ingest) -> None:
+    assert ingest.process.poll() is None
+    with ingest.client() as client:
+        assert client.get("/livez").json() == {"status": "ok"}
+        document = client.get("/api/ingest.json").json()
     assert {"/api/jobs", "/api/jobs/{job_id}/cancel", "/api/languages"} <= set(document["paths"])
     assert set(document["paths"]["/api/jobs"]["post"]["requestBody"]["content"]) == {
         "multipart/form-data",

@@ -59,7 +59,7 @@ class Context:
             command=order,
             layout=self.layout,
             paths=self.paths,
-            source=self.layout.input / "source",
+            source_file=self.layout.input / "source",
             engines=Engines(OPTIONS, factories),
             ffmpeg=Ffmpeg.find(log_dir=self.paths.ffmpeg_logs),
             progress=lambda fraction, _message: self.progress.append(fraction),

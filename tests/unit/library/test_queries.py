@@ -229,7 +229,7 @@ def test_small_readings(connection: sqlite3.Connection) -> None:
     assert b"film.mkv" in (read_outputs(connection, "job-00007") or b"")
     assert [json.loads(row)["name"] for row in read_projects(connection)] == ["A", "b"]
     assert [json.loads(row)["name"] for row in read_projects(connection, "ann")] == ["b"]
-    assert read_presets(connection) == [b'{"name":"x"}']
+    assert read_presets(connection) == [b'{"name":"x","profile":{}}']
     assert read_presets(connection, "ann") == []
 
 
