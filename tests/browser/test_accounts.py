@@ -279,7 +279,8 @@ def test_an_admin_invites_changes_and_disables_a_user_and_finds_it_in_the_audit_
     sign_in(theirs, system, person)
     page.goto(f"{system.url}/ui/admin/users")
     row = page.locator("#user-list li").filter(has_text=person.name)
-    row.get_by_role("combobox", name=f"Role of {person.name}").select_option("editor")
+    with page.expect_response(lambda answer: "/api/users/" in answer.url):
+        row.get_by_role("combobox", name=f"Role of {person.name}").select_option("editor")
     theirs.reload()
     expect(theirs.locator("#menu .role")).to_have_text("editor")
     row.get_by_role("button", name=f"Disable {person.name}").click()

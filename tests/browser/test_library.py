@@ -136,7 +136,7 @@ def test_a_job_is_kept_in_order_and_looked_back_at_on_its_own_page(page: Page, s
     expect(page.locator("#status .badge")).to_have_text("Done")
     page.get_by_role("button", name="Make it private").click()
     page.get_by_role("button", name="Remove the tag best").click()  # others use this job, too
-    expect(page.locator("#keeping")).to_contain_text("only you")
+    expect(page.locator("#keeping")).to_contain_text("only its owner")
     expect(page.locator("#keeping .tag")).to_have_count(0)
 
 

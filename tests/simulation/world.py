@@ -273,7 +273,7 @@ class SimulatedWorld:
 
     async def _ask(self, log: Port, job_id: str, owner: str, command: Command) -> None:
         with contextlib.suppress(Problem, LogUnavailableError):
-            await transition(log, job_id, command, by(owner))
+            await transition(log, job_id, command, by(owner, "admin"))
 
     async def _operator(self) -> None:
         """Change caps while everything runs."""
