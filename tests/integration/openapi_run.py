@@ -123,7 +123,7 @@ UNSAID = (
         "POST /api/(jobs(/.*)?|runtime/limits)|PUT /api/jobs/.*/tags", "control or invisible characters", "as above"
     ),
     Unsaid(
-        "GET /api/audit/recent", "valid datetime", "a number of seconds has no exponent, and is in the years 1 to 9999"
+        "GET /api/audit/recent", "valid datetime", "a number has no exponent, and its year is 1 to 9999"
     ),
     Unsaid("GET /api/jobs", "names the owner already", "two parameters are compared"),
     Unsaid("GET /api/jobs", "must not differ", "two parameters are compared"),
