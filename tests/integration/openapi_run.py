@@ -122,9 +122,7 @@ UNSAID = (
     Unsaid(
         "POST /api/(jobs(/.*)?|runtime/limits)|PUT /api/jobs/.*/tags", "control or invisible characters", "as above"
     ),
-    Unsaid(
-        "GET /api/audit/recent", "valid datetime", "a number has no exponent, and its year is 1 to 9999"
-    ),
+    Unsaid("GET /api/audit/recent", "valid datetime", "a number has no exponent, and its year is 1 to 9999"),
     Unsaid("GET /api/jobs", "names the owner already", "two parameters are compared"),
     Unsaid("GET /api/jobs", "must not differ", "two parameters are compared"),
     Unsaid(".*", '"person_needed"', "this machine's own key is nobody's, so it has no account to manage"),
