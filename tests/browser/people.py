@@ -27,10 +27,13 @@ def invited(system: System, role: str) -> str:
 
 
 def new_person(system: System, role: str) -> Person:
-    """Return somebody whose account was just made."""
-    person = Person(f"{role}-{next(_numbers)}", "some words that nobody guesses")
+    """Return somebody whose account was just made, from an address of their own: limits count each address."""
+    number = next(_numbers)
+    person = Person(f"{role}-{number}", "some words that nobody guesses")
     body = {"token": invited(system, role), "username": person.name, "password": person.password}
-    httpx.post(f"{system.url}/api/invites/redeem", json=body, timeout=20).raise_for_status()
+    transport = httpx.HTTPTransport(local_address=f"127.0.1.{number}")
+    with httpx.Client(transport=transport, timeout=20) as client:
+        client.post(f"{system.url}/api/invites/redeem", json=body).raise_for_status()
     return person
 
 
