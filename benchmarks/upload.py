@@ -30,6 +30,7 @@ from benchmarks.signed_in import headers, local_key
 from benchmarks.stack import Process, Stack
 from services.standalone import ports
 from services.standalone.plan import module
+from shared.heap import keep_large_buffers
 from shared.secret_files import ensure_secret
 
 MIB = int(os.environ.get("BENCH_UPLOAD_MIB", "512"))
@@ -205,4 +206,5 @@ async def discard(scope: Scope, receive: Receive, send: Send) -> None:
 
 if __name__ == "__main__":
     # As ingest runs it (services.ingest.__main__).
+    keep_large_buffers()
     uvicorn.run(discard, host=ports.LOOPBACK, port=int(sys.argv[2]), log_config=None, access_log=False, lifespan="off")

@@ -30,7 +30,6 @@ from shared.sandbox.launch import ResourceLimits, complaint, launching
 KILL_GRACE_S = 5.0
 """How long a process that was asked to stop may take before it is killed."""
 STDERR_LINES = 40
-PIPE_BLOCK = 1 << 16
 MAX_ALLOC_BYTES = 512 << 20
 
 

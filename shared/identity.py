@@ -10,7 +10,7 @@ import time
 import uuid
 
 LOCAL_OWNER = "local"
-"""The one owner until accounts exist: everything listens on loopback only."""
+"""Whoever holds this machine's own key; owner of what was made before there were accounts."""
 
 
 def uuid7(unix_ms: int | None = None, randomness: bytes | None = None) -> str:

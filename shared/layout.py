@@ -17,6 +17,13 @@ from shared.events.names import Stage
 STEM_MAX_BYTES = 120
 """Leaves room for suffixes such as `.pt.dub.mkv` inside the 255 bytes of a file name."""
 
+WORK = "work"
+LOGS = "logs"
+JOB_LOG = "job.log"
+OLD_JOB_LOG = "job.log.1"
+"""What `JOB_LOG` was before it was rotated."""
+ASR_AUDIO = "audio16k.wav"
+FINAL_MIX = "final_mix.wav"
 
 _UNSAFE = re.compile(r"[^\w\-. ]+", re.UNICODE)
 
@@ -56,12 +63,12 @@ class JobPaths:
 
     @property
     def work(self) -> Path:
-        return self.base / "work" / self.job_id
+        return self.base / WORK / self.job_id
 
     @property
     def asr_audio(self) -> Path:
         """16 kHz mono PCM, what recognisers and voice activity detectors want."""
-        return self.work / "audio16k.wav"
+        return self.work / ASR_AUDIO
 
     @property
     def transcript(self) -> Path:
@@ -83,7 +90,11 @@ class JobPaths:
     @property
     def final_mix(self) -> Path:
         """48 kHz, the original channel layout, ducked original plus dialogue at programme loudness."""
-        return self.work / "final_mix.wav"
+        return self.work / FINAL_MIX
+
+    def own_take(self, key: str) -> Path:
+        """One spoken line of a job whose words must not outlive it; other jobs' are in `Layout.take`."""
+        return self.work / "takes" / f"{key}.wav"
 
     @property
     def subs(self) -> Path:
@@ -117,11 +128,11 @@ class JobPaths:
     @property
     def job_log(self) -> Path:
         """What happened to the job, for a person to read."""
-        return self.base / "job.log"
+        return self.base / JOB_LOG
 
     @property
     def logs(self) -> Path:
-        return self.base / "logs"
+        return self.base / LOGS
 
     def stage_log(self, stage: Stage) -> Path:
         return self.logs / "stages" / f"{stage}.log"

@@ -3,8 +3,8 @@
 Lives here: the checks, from cheap to dear, and the command `python -m shared.media_check PATH --max-minutes N`, which
 ingest runs as a child so that no media is opened in a process that answers HTTP. It prints one JSON object and exits
 with 0 (`{"media": ...}`) or 2 (`{"refused": {"code", "message"}}`).
-Does not live here: the limits (`shared.media_policy`), reading media (`shared.media_probe`), running ffmpeg
-(`shared.ffmpeg`).
+Does not live here: the verdict's form (`shared.media_verdict`), the limits (`shared.media_policy`), reading media
+(`shared.media_probe`), running ffmpeg (`shared.ffmpeg`).
 """
 
 import argparse
@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from shared.events.types import AudioTrack, VideoTrack
 from shared.ffmpeg import Ffmpeg, FfmpegError
@@ -41,6 +40,7 @@ from shared.media_probe import (
     picture_end,
     probe,
 )
+from shared.media_verdict import CheckedMedia, Verdict
 from shared.niceness import yield_to_services
 from shared.telemetry_off import turn_telemetry_off
 
@@ -54,18 +54,6 @@ SPEECH_BLOCK_S = 30
 SPEECH_ENOUGH_S = 0.5
 SPEECH_SHORTEST_MS = 250
 """Shorter bursts are clicks and coughs."""
-
-
-class CheckedMedia(BaseModel):
-    """What a submission needs to know of an accepted file; `duration_s` is the picture's end, in seconds."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    size: int
-    container: str
-    duration_s: float
-    video: VideoTrack
-    audio: AudioTrack
 
 
 def check_media(path: Path, limits: MediaLimits, ffmpeg: Ffmpeg) -> CheckedMedia:
@@ -174,15 +162,6 @@ def _has_speech(blocks: Iterator[NDArray[np.float32]]) -> bool:
         if heard >= SPEECH_ENOUGH_S * SPEECH_RATE:
             return True
     return False
-
-
-class Verdict(BaseModel):
-    """What the command prints: exactly one of both."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    media: CheckedMedia | None = None
-    refused: dict[str, str] | None = None
 
 
 def main(arguments: list[str] | None = None) -> int:

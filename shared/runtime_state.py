@@ -1,7 +1,8 @@
 """What operators are told about the running system, and what the scheduler is asked before a job is accepted.
 
 Lives here: the answers of `GET /api/runtime/state` and `GET /api/runtime/models`, the admission messages, and the names
-of the caps. The scheduler fills them; the command line and the pages read them. No title: the queue is for everybody.
+of the caps. The scheduler fills them; the command line and the pages read them. No title: an operator need not
+read what others dub.
 """
 
 from typing import Literal
@@ -225,12 +226,16 @@ class RuntimeModels(Told):
 
 
 class AdmitRequest(Told):
-    """Ingest asks before it accepts a job: may this owner queue it now?"""
+    """Ingest asks before it accepts a job, or an upload: may this owner have it now?"""
 
     owner: str
     job_id: str
     bytes: int
     duration_s: float
+    promised: int = 0
+    """Bytes of the owner's open uploads besides this one: room for them is promised, so it is taken."""
+    upload: bool = False
+    """It is no job yet (`job_id` is the upload's): only its bytes are judged. Ingest keeps its room for it."""
 
 
 class AdmitAnswer(Told):
@@ -257,6 +262,8 @@ class EstimateRequest(Told):
     overrides: dict[str, Value] = Field(default_factory=dict)
     imported: list[Stage] = Field(default_factory=list)
     """Stages that the submission brings the results of."""
+    promised: int = 0
+    """As in `AdmitRequest`."""
 
 
 class SecondsRange(Told):

@@ -5,14 +5,13 @@ Lives here: making and reading one, and keys derived from it. Does not live here
 
 import base64
 import binascii
-import os
 import secrets
 from pathlib import Path
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from shared.artifacts import write_bytes
+from shared.artifacts import publish, temporary_path
 
 KEY_BYTES = 32
 
@@ -59,8 +58,8 @@ def derived_key(secret: bytes, purpose: str, salt: bytes = b"") -> bytes:
 
 def write_private(path: Path, content: str | bytes) -> None:
     """Write a file that only its owner reads; never, not even for a moment, with wider permissions. Raises OSError."""
-    before = os.umask(0o077)
-    try:
-        write_bytes(path, content.encode() if isinstance(content, str) else content)
-    finally:
-        os.umask(before)
+    with temporary_path(path) as temporary:
+        temporary.touch(0o600, exist_ok=False)
+        with temporary.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+        publish(temporary, path)

@@ -34,6 +34,7 @@ class WholeSystems(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no t
         return next((group for prefix, group in SHARED.items() if path.startswith(prefix)), path)
 
 
+@pytest.hookimpl(optionalhook=True)  # there are runs without pytest-xdist
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> WholeSystems:
     return WholeSystems(config, log)
 

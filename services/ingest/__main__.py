@@ -15,6 +15,7 @@ from services.ingest.accounts.db import NewerDatabaseError
 from services.ingest.app import create_app
 from services.ingest.settings import IngestSettings
 from shared.artifacts import set_rules
+from shared.heap import keep_large_buffers
 from shared.loopback import NotLoopbackError, check_listen_address
 from shared.sandbox.at_start import settle_sandbox
 from shared.sealing.keys import vault_or_exit
@@ -40,6 +41,7 @@ def main() -> None:
     except NotLoopbackError as error:
         structlog.get_logger().error("refused_address", detail=str(error))
         sys.exit(EX_CONFIG)
+    keep_large_buffers()
     settle_sandbox()
     set_rules(None, None, vault_or_exit(settings))  # what a submission imports is encrypted as what stages make is
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -3,12 +3,12 @@
 A new route without a line here keeps the service from starting. Whose the objects are, the routes judge.
 """
 
-from shared.access.rules import PERSON, PUBLIC, SIGNED_IN, Table
+from shared.access.rules import ADMIN_IN_PERSON, PERSON, PUBLIC, SIGNED_IN, Table
 
 TABLE: Table = {
     "GET /api/admin/invites": "admin:*",
-    "POST /api/admin/invites": "admin:*",
-    "DELETE /api/admin/invites/{invite_id}": "admin:*",
+    "POST /api/admin/invites": ADMIN_IN_PERSON,
+    "DELETE /api/admin/invites/{invite_id}": ADMIN_IN_PERSON,
     "GET /api/admin/users/{user_id}/settings": "admin:*",
     "PUT /api/admin/users/{user_id}/settings": "admin:*",
     "GET /api/audit/recent": SIGNED_IN,
@@ -85,8 +85,8 @@ TABLE: Table = {
     "GET /api/uploads/{upload_id}/status": "submit:job",
     "GET /api/users": "admin:*",
     "GET /api/users/{user_id}": "admin:*",
-    "PUT /api/users/{user_id}": "admin:*",
-    "POST /api/users/{user_id}/password_reset": "admin:*",
+    "PUT /api/users/{user_id}": ADMIN_IN_PERSON,
+    "POST /api/users/{user_id}/password_reset": ADMIN_IN_PERSON,
     "POST /api/webhooks": "edit:job",
     "DELETE /api/webhooks/{webhook_id}": "edit:job",
     "PUT /api/webhooks/{webhook_id}": "edit:job",
@@ -103,7 +103,7 @@ TABLE: Table = {
     "POST /auth/sessions/{device_id}/revoke": PERSON,
     "POST /auth/totp/setup": PERSON,
     "POST /auth/totp/verify": PERSON,
-    # Asks for a word of the services themselves, or for loopback; the gateway passes it to nobody.
+    # Asks for the word of the services themselves; the gateway passes it to nobody.
     "POST /internal/credentials": PUBLIC,
     "GET /keys": PERSON,
     "POST /keys": PERSON,

@@ -1,7 +1,7 @@
-"""May this owner queue another job? The scheduler knows: it folds every owner's jobs from the log.
+"""May this owner queue another job, or store another upload? The scheduler knows: it folds all jobs from the log.
 
-Lives here: asking it, and the refusal. Does not live here: the limits (`services.scheduler`). Without an answer the job
-is accepted: the scheduler judges it again before it starts.
+Lives here: asking it, and the refusal. Does not live here: the limits (`services.scheduler`). Without an answer it is
+accepted: the scheduler judges a job again before it starts, and an upload at its submission.
 """
 
 import structlog
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 
 async def check_admission(bus: Bus, asked: AdmitRequest) -> None:
-    """Raise Problem 429 if a limit of the owner refuses the job; LogUnavailableError while the broker is away."""
+    """Raise Problem 429 if a limit of the owner refuses; LogUnavailableError while the broker is away."""
     raw = await bus.ask(SCHEDULER_ADMIT, asked.model_dump_json().encode(), ANSWER_S)
     if raw is None:
         log.warning("admission_unanswered", job_id=asked.job_id)

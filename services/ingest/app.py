@@ -6,6 +6,7 @@ Lives here: assembly and lifetime. Does not live here: routes (`routes`), the pr
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -13,6 +14,7 @@ from fastapi.responses import JSONResponse
 from services.ingest import guards
 from services.ingest.access import TABLE
 from services.ingest.accounts.accounts import open_accounts
+from services.ingest.admission import check_admission
 from services.ingest.bus import Bus, unavailable
 from services.ingest.intents import sweep_for_ever
 from services.ingest.metrics import IngestMetrics
@@ -58,10 +60,11 @@ from services.ingest.uploads.sealed import media_of
 from services.ingest.uploads.store import Store
 from services.ingest.uploads.uploads import Uploads
 from services.ingest.workers import Workers
-from shared import metrics, openapi, problems, tracing
+from shared import metrics, openapi, problem_handlers, tracing
 from shared.access.front import Front
 from shared.eventlog.port import LogUnavailableError
 from shared.sealing.keys import vault_of
+from shared.secret_files import derived_key, read_secret
 
 
 def create_app(settings: IngestSettings) -> FastAPI:
@@ -72,9 +75,10 @@ def create_app(settings: IngestSettings) -> FastAPI:
     accounts.revocations.listen(front.running.end)
     workers = Workers(bus)
     measured = IngestMetrics(settings.layout, lambda: bus.connected)
-    submissions = Submissions(settings, bus, workers, measured)
     store = Store(settings.layout, media_of(vault_of(settings)), settings.min_free_bytes)
-    received = Uploads(settings, lambda: bus.log, store)
+    received = Uploads(settings, lambda: bus.log, store, partial(check_admission, bus), measured.registry)
+    names_key = derived_key(read_secret(settings.layout.auth_key), "names of private videos")
+    submissions = Submissions(settings, bus, workers, measured, received.promised, names_key)
     service = Service(settings, bus, workers, submissions, Projects(settings.layout), accounts, received)
 
     @asynccontextmanager
@@ -103,7 +107,7 @@ def create_app(settings: IngestSettings) -> FastAPI:
     )
     app.state.service = service
     app.add_middleware(guards.SmallBodies)
-    problems.install(app)
+    problem_handlers.install(app)
     app.add_exception_handler(LogUnavailableError, _log_unavailable)
     groups = (
         *(auth, proving, sessions, users, invites, setup, resets),

@@ -1,17 +1,21 @@
 """A request's body on its way to a worker thread.
 
-Lives here: batching, read-ahead by one batch, and the idle limit. So memory stays bounded, the event loop never waits
-for a disk or a hash, and a thread is never left behind with a file that its request gave up.
+Lives here: batching, read-ahead by one batch, the idle limit, and work that ends with its client. So memory stays
+bounded, the event loop never waits for a disk or a hash, and a thread is never left behind with a file that its request
+gave up.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from shared.problems import Problem
 
 BATCH_BYTES = 1 << 20
+
+T = TypeVar("T")
 
 
 async def pump(chunks: AsyncIterator[bytes], consume: Callable[[bytes], None]) -> None:
@@ -58,3 +62,17 @@ async def disconnected(request: Request) -> None:
     """Return when the client is gone; only after its whole body was read."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+async def unless_gone(gone: Callable[[], Awaitable[None]], work: Coroutine[Any, Any, T]) -> T:
+    """Return what `work` returns; end it and raise ClientDisconnect if `gone` comes first."""
+    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(gone())
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.wait({working, leaving})

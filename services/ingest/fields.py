@@ -1,7 +1,7 @@
 """What a submission says besides the video: languages, mode, device, settings, project, preset, tags, priority, key.
 
-Lives here: their rules and the fingerprint of a body. Pure. Does not live here: who can serve a pair (`languages`), and
-which projects and presets there are (`placing`), and what these give it (`defaults`).
+Lives here: their rules and the fingerprint of a body. Pure. Does not live here: who can serve a pair (`languages`),
+what is kept (`keeping`), which projects and presets there are (`placing`), and what these give it (`defaults`).
 """
 
 import hashlib
@@ -19,6 +19,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
+from services.ingest.keeping import KeepingFields, check_one_word
 from services.ingest.not_yet import NOT_SUPPORTED, NOT_YET, NotYet
 from shared.curation import TAG_MAX_CHARS, TAGS_MAX, clean_tags
 from shared.events.envelope import Value
@@ -129,7 +130,7 @@ Visible = Annotated[
 """`public` is another word for `shared`."""
 
 
-class Submission(NotYet):
+class Submission(KeepingFields, NotYet):
     """The fields of a submission; unknown ones are refused, so that a misspelt one is not silently a default."""
 
     tgt_lang: Language = Field("en", examples=["pt"])
@@ -228,6 +229,7 @@ def _parse(model: type[SubmissionT], raw: Mapping[str, Any], header_key: str | N
         raise _invalid(error) from error
     if fields.project and fields.project_name and fields.project.casefold() != fields.project_name.casefold():
         raise Problem(422, "invalid_request", "The fields project and project_name differ. Send one.")
+    check_one_word(fields)
     return fields
 
 

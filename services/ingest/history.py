@@ -15,6 +15,7 @@ from shared.events.types import JobEvent, JobSubmitted
 from shared.identity import uuid7
 from shared.job.aggregate import evolve
 from shared.job.curation import UNCHANGED, CurationCommand, Delete, curate
+from shared.job.kept import can_run_again
 from shared.job.model import Job
 from shared.job.transitions import (
     Cancel,
@@ -130,4 +131,6 @@ def _why_not(job: Job, command: Command | CurationCommand) -> str:
         return "The job was asked to pause already: it will when its stage has ended."
     if isinstance(command, Requeue) and job.imported is not None:
         return "The job was imported finished, without its source: it cannot be run again."
+    if isinstance(command, Requeue) and job.state.terminal and not can_run_again(job):
+        return "What the job was made of was not to be kept, and is gone: it cannot be run again. Submit it anew."
     return f"A job in state {job.state} cannot be {_ASKED.get(type(command), 'changed so')}."

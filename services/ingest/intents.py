@@ -8,6 +8,7 @@ import asyncio
 import shutil
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -92,16 +93,27 @@ async def sweep_for_ever(layout: Layout, bus: Bus) -> None:
 
 async def sweep(layout: Layout, events: EventLog, now: float) -> None:
     """Settle every old intent and remove abandoned parts; `now` is Unix time. Raises LogUnavailableError."""
-    for path in await asyncio.to_thread(lambda: sorted(layout.uploads.glob("up_*"))):
+    for path in await asyncio.to_thread(_tidied, layout, now):
+        try:
+            await _settle_old(layout, events, await asyncio.to_thread(path.read_bytes))
+        except OSError as error:  # settled meanwhile, or a full disk: the next round tries again
+            log.warning("sweep_failed", upload=path.stem, error=error.strerror)
+
+
+def _tidied(layout: Layout, now: float) -> list[Path]:
+    """Remove abandoned parts and return the old intents, the oldest name first."""
+    intents = []
+    for path in sorted((*layout.uploads.glob("up_*.part"), *layout.uploads.glob("up_*.intent.json"))):
         try:
             age_s = now - path.stat().st_mtime
             if path.suffix == ".part" and age_s > ABANDONED_PART_S:
                 path.unlink()
                 log.info("abandoned_part_removed", upload=path.stem)
-            elif path.name.endswith(".intent.json") and age_s > SETTLE_AFTER_S:
-                await _settle_old(layout, events, path.read_bytes())
-        except OSError as error:  # settled meanwhile, or a full disk: the next round tries again
+            elif path.suffix == ".json" and age_s > SETTLE_AFTER_S:
+                intents.append(path)
+        except OSError as error:
             log.warning("sweep_failed", upload=path.stem, error=error.strerror)
+    return intents
 
 
 async def _settle_old(layout: Layout, events: EventLog, raw: bytes) -> None:

@@ -16,9 +16,10 @@ import structlog
 from pydantic import ValidationError
 
 from services.ingest.storage import disk_errors
-from shared.media_check import CheckedMedia, Verdict
 from shared.media_policy import MediaLimits
+from shared.media_verdict import CheckedMedia, Verdict
 from shared.problems import Problem
+from shared.threads import made_in_thread
 
 OPEN_FILES = Path("/proc/self/fd")
 
@@ -55,7 +56,7 @@ async def _entered(plain: AbstractContextManager[Path]) -> AsyncIterator[Path]:
 
 async def _check(path: Path, limits: MediaLimits, timeout_s: float) -> CheckedMedia:
     # Without O_NONBLOCK, opening a FIFO in the input folder would wait for its writer.
-    fd = await asyncio.to_thread(os.open, path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    fd = await made_in_thread(lambda: os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), os.close)
     try:
         child = await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-m", "shared.media_check", f"/proc/self/fd/{fd}", *_arguments(limits),

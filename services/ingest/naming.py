@@ -1,5 +1,7 @@
 """What a user's file name becomes: a title to show. Any name is accepted; none ever reaches a command line or a path.
 
+A private job's title is made of its id instead.
+
 Lives here: cleaning. Does not live here: directory names (`shared.layout.safe_stem`).
 """
 
@@ -8,6 +10,8 @@ import unicodedata
 
 TITLE_MAX_CHARS = 255
 NO_NAME = "video"
+REDACTED = "(redacted)"
+"""What the predecessor wrote for the name of a private job's video, in `video.txt`."""
 
 _FORM_ESCAPE = re.compile(r"%(0[0-9A-Fa-f]|1[0-9A-Fa-f]|22)")
 _BIDI_CONTROLS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -28,3 +32,8 @@ def clean_title(file_name: str) -> str:
     kept = "".join(c for c in name if unicodedata.category(c) not in {"Cc", "Cs", "Zl", "Zp"})
     shown = "".join(c for c in kept if c not in _BIDI_CONTROLS)
     return re.sub(r"\s+", " ", shown).strip()[:TITLE_MAX_CHARS].rstrip() or NO_NAME
+
+
+def private_title(job_id: str) -> str:
+    """Return the title, and the stem, of a job whose video's name is nobody's business. The end of an id is random."""
+    return f"private-{job_id[-8:]}"

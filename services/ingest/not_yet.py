@@ -28,7 +28,6 @@ def _only(*accepted: Any) -> AfterValidator:
 
 Off = Annotated[Any, _only(*_NO), WithJsonSchema({"enum": list(_NO)})]
 Nothing = Annotated[Any, _only("", None), WithJsonSchema({"enum": ["", None]})]
-Full = Annotated[Any, _only("full", "", None), WithJsonSchema({"enum": ["full", "", None]})]
 FromAudio = Annotated[Any, _only("audio", "", None), WithJsonSchema({"enum": ["audio", "", None]})]
 
 
@@ -46,12 +45,6 @@ class NotYet(BaseModel):
     director: Off = False
     director_strength: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Without `director`, it changes nothing."""
-    cache_policy: Full = "full"
-    privacy: Off = False
-    privacy_mode: Off = False
-    no_store_transcript: Off = False
-    no_store_source_audio: Off = False
-    minimal_artifacts: Off = False
 
 
 NOT_YET = frozenset(NotYet.model_fields)

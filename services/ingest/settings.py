@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
+from services.ingest.keeping import KeepingFields
+from shared.keeping import CachePolicy
 from shared.loopback import is_loopback
 from shared.media_policy import MediaLimits
 from shared.settings import Settings
@@ -66,6 +68,19 @@ class IngestSettings(Settings):
     """What all of these may take together, arrived or not; one upload of MAX_UPLOAD_MB always fits."""
     upload_ttl_h: float = Field(24.0, gt=0, validation_alias="UPLOAD_TTL_HOURS")
     """An upload that is not finished so long after its creation goes, and one that no job was made of in so long."""
+
+    cache_policy: CachePolicy = Field("full", validation_alias="CACHE_POLICY")
+    privacy_mode: bool = Field(default=False, validation_alias="PRIVACY_MODE")
+    no_store_transcript: bool = Field(default=False, validation_alias="NO_STORE_TRANSCRIPT")
+    no_store_source_audio: bool = Field(default=False, validation_alias="NO_STORE_SOURCE_AUDIO")
+    minimal_artifacts: bool = Field(default=False, validation_alias="MINIMAL_ARTIFACTS")
+    """What is kept of jobs whose submissions do not say it themselves."""
+
+    @property
+    def keeping(self) -> KeepingFields:
+        """The same as a submission would say it."""
+        names = KeepingFields.model_fields.keys() - {"privacy"}
+        return KeepingFields(**{name: getattr(self, name) for name in names})
 
     @property
     def max_open_upload_bytes(self) -> int:

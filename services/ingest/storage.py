@@ -18,7 +18,7 @@ from io import FileIO
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from services.ingest.uploads.medium import PLAIN, Media
+from services.ingest.uploads.medium import PLAIN, Media, Medium
 from shared.artifacts import publish
 from shared.layout import Layout
 from shared.problems import Problem
@@ -88,16 +88,37 @@ class Source(Protocol):
         ...
 
 
-class Part:
+class SourceFile:
+    """What both kinds of source are: a file below the uploads that gets another name if a job is made of it."""
+
+    def __init__(self, layout: Layout, upload_id: str, path: Path, medium: Medium) -> None:
+        self.upload_id = upload_id
+        self.path = path
+        self._layout = layout
+        self._medium = medium
+
+    def plain(self) -> AbstractContextManager[Path]:
+        """Have a path to the plain bytes in the block. Raises SealError, OSError."""
+        return self._medium.plain(self.path, self.upload_id)
+
+    def target(self, container: str) -> Path:
+        """Return the lasting name for a file of this container."""
+        return self._layout.upload_file(self.upload_id, extension_of(container))
+
+    def promote(self, container: str) -> None:
+        """Give the checked file its lasting name. Raises OSError."""
+        publish(self.path, self.target(container))
+
+
+class Part(SourceFile):
     """A source file being received as `up_<16 hex>.part`; `write` and the rest raise Problem 413, 507 and OSError."""
 
     returns = False
 
     def __init__(self, layout: Layout, max_bytes: int, min_free_bytes: int, media: Media = PLAIN) -> None:
-        self.upload_id = f"up_{secrets.token_hex(8)}"
+        upload_id = f"up_{secrets.token_hex(8)}"
+        super().__init__(layout, upload_id, layout.upload_part(upload_id), media.new)
         self.size = 0
-        self.path = layout.upload_part(self.upload_id)
-        self._layout = layout
         self._max_bytes = max_bytes
         self._min_free_bytes = min_free_bytes
         self._floor_at = 0
@@ -105,7 +126,6 @@ class Part:
         with disk_errors():
             layout.uploads.mkdir(parents=True, exist_ok=True)
             self._check_floor()
-            self._medium = media.new
             self._file = self._medium.write(self.path, self.upload_id, 0)
         self.sealed = self.upload_id if media.seals else None
 
@@ -130,18 +150,6 @@ class Part:
         with disk_errors():
             self._file.finish()
             self._file.close()
-
-    def plain(self) -> AbstractContextManager[Path]:
-        """Have a path to the plain bytes in the block. Raises SealError, OSError."""
-        return self._medium.plain(self.path, self.upload_id)
-
-    def target(self, container: str) -> Path:
-        """Return the lasting name for a file of this container."""
-        return self._layout.upload_file(self.upload_id, extension_of(container))
-
-    def promote(self, container: str) -> None:
-        """Give the checked file its lasting name. Raises OSError."""
-        publish(self.path, self.target(container))
 
     def discard(self) -> None:
         """Leave nothing behind. Harmless after `promote`."""

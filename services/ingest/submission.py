@@ -1,31 +1,34 @@
 """From a received file to a job in the log, or to nothing at all.
 
 Lives here: the order of the checks and of the writes (E1). Does not live here: HTTP (`routes.jobs`), the checks
-themselves (`fields`, `placing`, `languages`, `media`) and the cleaning up (`intents`).
+themselves (`fields`, `placing`, `languages`, `checks`) and the cleaning up (`intents`).
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AbstractContextManager
+import hmac
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 import structlog
-from starlette.requests import ClientDisconnect
 
-from services.ingest import intents, media
+from services.ingest import intents
 from services.ingest.admission import check_admission
 from services.ingest.asker import By
+from services.ingest.body import unless_gone
 from services.ingest.bus import Bus
+from services.ingest.checks import Checks
 from services.ingest.fields import AUTO, Submission, fingerprint
 from services.ingest.history import SOURCE, submission_of
 from services.ingest.imports.files import write_imports
 from services.ingest.imports.reading import Imported, read_imports
 from services.ingest.intents import Intent
+from services.ingest.keeping import keeping_of
 from services.ingest.languages import check_pair, pairs_of
 from services.ingest.metrics import IngestMetrics
+from services.ingest.naming import REDACTED, private_title
 from services.ingest.placing import Place, placed
 from services.ingest.settings import IngestSettings
 from services.ingest.storage import Source, disk_errors
@@ -38,16 +41,13 @@ from shared.events.subjects import job_filter
 from shared.events.types import ImportedStage, JobSubmitted, JobSubmittedData, SourceMedia
 from shared.identity import derived_job_id, uuid7
 from shared.job.model import JobState
+from shared.keeping import Keeping
 from shared.layout import safe_stem
-from shared.media_check import CheckedMedia
+from shared.media_verdict import CheckedMedia
 from shared.problems import Problem
 from shared.runtime_state import AdmitRequest
 from shared.sealing.format import SealError
-
-CHECKS_AT_ONCE = 2
-"""Each media check may decode a file; more of them at once only slow each other and the stages down."""
-
-T = TypeVar("T")
+from shared.threads import in_thread
 
 log = structlog.get_logger()
 
@@ -86,13 +86,29 @@ class Found:
 class Submissions:
     """Makes jobs, one call each."""
 
-    def __init__(self, settings: IngestSettings, bus: Bus, workers: Workers, metrics: IngestMetrics) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        settings: IngestSettings,
+        bus: Bus,
+        workers: Workers,
+        metrics: IngestMetrics,
+        promised: Callable[[str], int],
+        names_key: bytes,
+    ) -> None:
+        """`promised`: bytes of a user's open uploads, but for those of which jobs are being made.
+
+        `names_key`, a secret: with it alone a fingerprint could tell whether a private video had a certain name.
+        """
         self._metrics = metrics
         self._layout = settings.layout
         self._bus = bus
         self._workers = workers
-        self._checks = asyncio.Semaphore(CHECKS_AT_ONCE)
+        self._promised = promised
+        self._names_key = names_key
+        self._keeping = settings.keeping
+        self.checks = Checks(settings.media_limits, settings.media_check_timeout_s)
+        self._making: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """By the job of an idempotency key: two at once would take its directory away from each other."""
 
     async def earlier(self, asked: Request) -> Accepted | None:
         """Return the job that a first submission with this key made, or None.
@@ -125,10 +141,16 @@ class Submissions:
         if found := await self.earlier(asked):
             return found
         place, imported = await self.judged(asked)
-        checked = await _unless(gone, self._check(asked, part))
+        checked = await unless_gone(gone, self._check(asked, part))
         if isinstance(checked, Accepted):
             return checked
-        return await self._create(asked, place, part, Found(checked, imported.within(checked.duration_s)))
+        examined = Found(checked, imported.within(checked.duration_s))
+        key = asked.fields.idempotency_key
+        if key is None:
+            return await self._create(uuid7(), asked, place, part, examined)
+        job_id = derived_job_id(asked.owner, key)
+        async with self._making.setdefault(job_id, asyncio.Lock()):
+            return await self.earlier(asked) or await self._create(job_id, asked, place, part, examined)
 
     async def judged(self, asked: Request) -> tuple[Place, Imported]:
         """Return what can be told of a submission without its video. Raises Problem 422, 503, LogUnavailableError."""
@@ -140,21 +162,25 @@ class Submissions:
 
     async def _check(self, asked: Request, part: Source) -> CheckedMedia | Accepted:
         """Wait for a turn; by then another submission with the same key may have made the job."""
-        async with self._checks:
+        if known := self.checks.known(part.sha256):
+            return known
+        async with self.checks.turn(asked.owner):
             if found := await self.earlier(asked):
                 return found
-            return await self._examined(part.plain())
+            return await self.checks.examine(part.plain(), part.sha256)
 
-    async def examined(self, plain: AbstractContextManager[Path]) -> CheckedMedia:
-        """Wait for a turn, and return what is in a video. Raises as `media.check`."""
-        async with self._checks:
-            return await self._examined(plain)
+    def keeping(self, fields: Submission) -> Keeping:
+        """Return what will be kept of the job of a submission."""
+        return keeping_of(fields, self._keeping)
 
-    async def _examined(self, plain: AbstractContextManager[Path]) -> CheckedMedia:
-        return await media.check(plain, self._settings.media_limits, self._settings.media_check_timeout_s)
+    def _fingerprint(self, asked: Request) -> str:
+        """Nobody can tell by it whether a private video had a certain name, or path: a bare digest could be guessed."""
+        if not self.keeping(asked.fields).private:
+            return fingerprint(asked.fields, asked.content, asked.title)
+        return hmac.new(self._names_key, fingerprint(asked.fields, asked.content, "").encode(), "sha256").hexdigest()
 
     async def _same(self, asked: Request, first: JobSubmitted) -> Accepted:
-        if first.data.body_fingerprint != fingerprint(asked.fields, asked.content, asked.title):
+        if first.data.body_fingerprint != self._fingerprint(asked):
             detail = "This idempotency key was used for another submission. Use a new key."
             raise Problem(409, "idempotency_mismatch", detail, id=first.subject)
         job, _ = await load_job(self._bus.log, first.subject)
@@ -164,19 +190,21 @@ class Submissions:
             raise Problem(409, "idempotency_job_deleted", detail, id=job.id)
         return Accepted(job.id, job.state, created=False)
 
-    async def _create(self, asked: Request, place: Place, part: Source, found: "Found") -> Accepted:
-        key = asked.fields.idempotency_key
-        job_id = derived_job_id(asked.owner, key) if key else uuid7()
+    async def _create(self, job_id: str, asked: Request, place: Place, part: Source, found: Found) -> Accepted:
         events = self._bus.log  # before anything is made
-        wanted = AdmitRequest(owner=asked.owner, job_id=job_id, bytes=part.size, duration_s=found.media.duration_s)
-        try:
-            await check_admission(self._bus, wanted)
-        except Problem:
-            if earlier := await self.earlier(asked):  # it was this very job, sent twice, that took the last place
-                return earlier
-            raise
+        wanted = AdmitRequest(
+            owner=asked.owner,
+            job_id=job_id,
+            bytes=part.size,
+            duration_s=found.media.duration_s,
+            promised=self._promised(asked.owner),
+        )
+        await check_admission(self._bus, wanted)
+        shown = asked.title  # in `video.txt`
+        if self.keeping(asked.fields).private:
+            asked, shown = replace(asked, title=private_title(job_id)), REDACTED
         stem = safe_stem(asked.title)
-        intent, imports = await asyncio.to_thread(self._prepare, job_id, stem, place, asked.title, part, found)
+        intent, imports = await in_thread(self._prepare, job_id, stem, place, shown, part, found)
         event = self._event(asked, place, intent, part, found.media, imports)
         try:
             await events.append(event, Expect(job_filter(job_id), 0))
@@ -253,7 +281,7 @@ class Submissions:
             priority=fields.priority,
             degrade=fields.degrade,
             overrides=fields.overrides,
-            body_fingerprint=fingerprint(asked.fields, asked.content, asked.title),
+            body_fingerprint=self._fingerprint(asked),
             project_id=place.project_id,
             project_name=place.project_name,
             preset_id=place.preset_id,
@@ -261,6 +289,7 @@ class Submissions:
             visibility=fields.visibility,
             upload_id=part.upload_id if part.returns else None,
             imports=imports,
+            keeping=self.keeping(fields),
         )
         event_id = uuid7()
         return JobSubmitted(
@@ -276,17 +305,3 @@ class Submissions:
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self._layout.input).as_posix()
-
-
-async def _unless(gone: Callable[[], Awaitable[None]], work: Coroutine[Any, Any, T]) -> T:
-    """Return what `work` returns; end it and raise ClientDisconnect if `gone` comes first."""
-    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(gone())
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientDisconnect
-        return working.result()
-    finally:
-        working.cancel()
-        leaving.cancel()
-        await asyncio.wait({working, leaving})

@@ -11,6 +11,7 @@ import uvloop
 
 from services.library.service import serve
 from services.library.settings import LibrarySettings
+from shared.heap import keep_large_buffers
 from shared.loopback import NotLoopbackError, check_listen_address
 from shared.sealing.keys import vault_or_exit
 from shared.telemetry import configure_logging
@@ -27,6 +28,7 @@ def main() -> None:
     except NotLoopbackError as error:
         structlog.get_logger().error("refused_address", detail=str(error))
         sys.exit(EX_CONFIG)
+    keep_large_buffers()
     uvloop.run(serve(settings, vault_or_exit(settings)))
 
 

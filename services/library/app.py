@@ -17,7 +17,7 @@ from services.library.pages.refusals import RefusalPages
 from services.library.routes import events, files, health, jobs, logs, outputs, projects, stats, webhooks, ws
 from services.library.routes.documents import EVERYWHERE
 from services.library.webhooks.dispatcher import Dispatcher
-from shared import metrics, problems
+from shared import metrics, problem_handlers
 from shared.access.front import Front
 
 STATIC = Path(__file__).parent / "pages" / "static"
@@ -52,7 +52,7 @@ def create_app(library: Library, dispatcher: Dispatcher, front: Front, handoff_t
     app.state.handoff_token = handoff_token
     app.add_middleware(ListLane, library=library)
     app.add_middleware(FilesLane, library=library, token=handoff_token)
-    problems.install(app)
+    problem_handlers.install(app)
     for router in ROUTERS:
         app.include_router(router)
     measured = LibraryMetrics(library, dispatcher)

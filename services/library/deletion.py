@@ -1,19 +1,19 @@
-"""The files of deleted jobs go: when, and what happens if it does not work at once.
+"""The files of deleted jobs go, and of ended ones what was not to be kept: when, and what if it does not work at once.
 
-Lives here: hearing of deletions, the notes that outlive the process, the wait for a worker that still has the job, and
-the retries. Does not live here: the removal itself with its guards (`removal`).
+Lives here: hearing of deletions and ends, the notes that outlive the process, the wait for a worker that still has the
+job, and the retries. Does not live here: the removal itself with its guards (`removal`, `clearing`).
 
 A job that cannot be removed at once gets a note (an empty file named by its id) before the log's position is given as
 done. So one that cannot be removed for a month holds up nothing, and a restart need not read the log again for it.
 """
 
 import asyncio
-import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import structlog
 
+from services.library.clearing import clear
 from services.library.committed import Committed
 from services.library.removal import remove
 from shared.artifacts import write_bytes
@@ -21,13 +21,14 @@ from shared.eventlog.job_history import load_job
 from shared.eventlog.port import EventLog, LogUnavailableError
 from shared.events.library import JobDeleted
 from shared.identity import is_job_id
+from shared.job.kept import anything_goes
 from shared.job.model import Job
 from shared.layout import Layout
 
 RETRY_S = 60.0
 CLAIM_POLL_S = 1.0
 CLAIM_WAIT_S = 60.0
-"""So long a worker may own a stage of a deleted job before its files go: it was told to stop, and silence for the ack
+"""So long a worker may own a stage of an ended job before its files go: it was told to stop, and silence for the ack
 wait ends its claim."""
 
 log = structlog.get_logger()
@@ -43,17 +44,11 @@ class _Waiting:
     complained: bool = False
 
 
-async def _by_nobody_else(_: str) -> bool:
-    """Each submission has an upload of its own."""
-    return False
-
-
 class Deleter:
-    """Removes the files of deleted jobs, one job after the other.
+    """Removes the files of deleted jobs, and of ended ones what goes, one job after the other.
 
     `finished(seq)` is called when no event up to `seq` has to be heard again; `after` is the last one of which an
-    earlier process said so. `is_used(source)` says whether a job that is not deleted has this source, relative to the
-    input root, too; it may raise sqlite3.Error.
+    earlier process said so. A job's source goes with it: each submission has one of its own.
     """
 
     def __init__(
@@ -61,22 +56,23 @@ class Deleter:
         layout: Layout,
         log_: EventLog,
         finished: Callable[[int], Awaitable[None]],
-        is_used: Callable[[str], Awaitable[bool]] = _by_nobody_else,
         after: int = 0,
     ) -> None:
         self._layout = layout
         self._log = log_
-        self._is_used = is_used
         self._finished = finished
         self._waiting: dict[str, _Waiting] = {}
         self._seq = self._told = after
         self._heard = asyncio.Event()
 
     def offer(self, committed: Committed) -> None:
-        """Take the deletions of a committed batch; one that was heard before changes nothing."""
+        """Take the deletions and ends of a committed batch; one that was heard before changes nothing."""
         for recorded in committed.batch:
             if isinstance(recorded.event, JobDeleted) and is_job_id(recorded.event.subject):
                 self._add(recorded.event.subject, recorded.seq)
+        for job in committed.jobs:
+            if anything_goes(job):
+                self._add(job.id, job.version)
         self._seq = max(self._seq, committed.seq)
         self._heard.set()
 
@@ -125,7 +121,7 @@ class Deleter:
         done = False
         try:
             done = await self._is_done(job_id, waiting)
-        except (OSError, sqlite3.Error, LogUnavailableError) as error:
+        except (OSError, LogUnavailableError) as error:
             self._postpone(job_id, waiting, error)
         try:
             if done:
@@ -139,7 +135,7 @@ class Deleter:
         self._waiting[job_id] = waiting
 
     async def _is_done(self, job_id: str, waiting: _Waiting) -> bool:
-        """Remove a job's files, or wait for its worker. Raises OSError, sqlite3.Error, LogUnavailableError."""
+        """Remove a job's files, or wait for its worker. Raises OSError, LogUnavailableError."""
         job, _ = await load_job(self._log, job_id)
         if job is not None and job.claimed_stages and self._now() < waiting.patience_ends:
             waiting.due = self._now() + CLAIM_POLL_S
@@ -148,17 +144,20 @@ class Deleter:
         return True
 
     async def _remove(self, job_id: str, job: Job | None) -> None:
-        if job is None or not job.deleted:  # the event did not apply, or this is the state of another log
+        if job is not None and job.deleted:
+            told = job.submitted
+            done = await asyncio.to_thread(remove, self._layout, job_id, told.base_dir, told.source.path)
+        elif job is not None and anything_goes(job):
+            done = await asyncio.to_thread(clear, self._layout, job)
+        elif job is not None and not job.submitted.keeping.everything:
+            return  # it runs again, and will end again
+        else:  # the event did not apply, or this is the state of another log
             log.warning("deletion_ignored", job_id=job_id)
             return
-        source = job.submitted.source.path
-        if source and await self._is_used(source):
-            source = ""
-        done = await asyncio.to_thread(remove, self._layout, job_id, job.submitted.base_dir, source)
         for reason in done.left:
             log.warning("job_files_left", job_id=job_id, reason=reason)
         if done.removed:
-            log.info("job_files_removed", job_id=job_id)
+            log.info("job_files_removed", job_id=job_id, deleted=job.deleted)
 
     def _postpone(self, job_id: str, waiting: _Waiting, error: Exception) -> None:
         """Try again later; a failure is logged once, however often it comes again."""

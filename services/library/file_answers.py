@@ -4,6 +4,7 @@ Lives here: the order of RFC 9110 (find, preconditions, range, send), and what i
 here: the parts of it, who may read it (`file_owners`), the route and its document (`routes.files`).
 """
 
+import asyncio
 import hmac
 import os
 import sqlite3
@@ -68,7 +69,7 @@ async def answer(library: Library, asked: Asked) -> Response:
 
     try:
         # One turn of a thread for all; jobs.db lies on the same volume, so one is as slow as the other.
-        owner, opened = await library.reader.run(find)
+        owner, opened = await _kept(asyncio.ensure_future(library.reader.run(find)))
     except NotServedError as error:
         raise Problem(404, "file_not_found", "There is no such file.") from error
     try:
@@ -79,6 +80,20 @@ async def answer(library: Library, asked: Asked) -> Response:
     if not isinstance(response, FileResponse):
         os.close(opened.fd)
     return response
+
+
+async def _kept(finding: asyncio.Future[tuple[Owner | None, OpenFile]]) -> tuple[Owner | None, OpenFile]:
+    """Wait for it; what a thread opens for a request that has ended meanwhile is closed."""
+    try:
+        return await asyncio.shield(finding)
+    except asyncio.CancelledError:
+        finding.add_done_callback(_close)
+        raise
+
+
+def _close(found: asyncio.Future[tuple[Owner | None, OpenFile]]) -> None:
+    if found.exception() is None:
+        os.close(found.result()[1].fd)
 
 
 def owner_of(connection: sqlite3.Connection, path: str) -> Owner | None:

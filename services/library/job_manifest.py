@@ -24,10 +24,11 @@ from shared.eventlog.port import EventLog, Recorded
 from shared.events.envelope import Timestamp
 from shared.events.library import JobDeleted
 from shared.events.subjects import job_of
+from shared.job.kept import goes_from_work
 from shared.job.model import Job
 from shared.job.stages import GRAPH
 from shared.layout import Layout
-from shared.manifests import JobInfo, JobLayoutInfo, JobManifest, JobOutputs, SpecialFiles
+from shared.manifests import JobInfo, JobLayoutInfo, JobManifest, JobOutputs, PrivacyFlags, SpecialFiles
 from shared.outputs import Kind, kind_of, place
 
 READ_AT_ONCE = 256
@@ -50,7 +51,11 @@ def build(job: Job, layout: Layout) -> JobManifest:
     def inside(path: Path) -> str:
         return path.relative_to(paths.base).as_posix()
 
-    made = _made(job)
+    made, keeping = _made(job), submitted.keeping
+    has_sound, has_speech = (
+        job.imported is None and not goes_from_work(keeping, job.state, path.name)
+        for path in (paths.dialogue, paths.speech_manifest)
+    )
 
     def if_made(path: Path) -> str | None:
         return inside(path) if inside(path) in made else None
@@ -72,16 +77,22 @@ def build(job: Job, layout: Layout) -> JobManifest:
             output_root=str(layout.output),
             base_dir_rel=submitted.base_dir,
             jobs_ptr_rel=paths.relative(layout.pointer(job.id)),
-            work_dir_rel=paths.relative(paths.work) if job.imported is None else None,
+            work_dir_rel=paths.relative(paths.work) if has_sound or has_speech else None,
         ),
         manifests={stage: inside(paths.stage_manifest(stage)) for stage in GRAPH if stage in job.done_stages},
         special=SpecialFiles(
             stream_manifest=if_made(paths.stream_manifest),
-            tts_manifest=inside(paths.speech_manifest) if "tts" in job.done_stages else None,
+            tts_manifest=inside(paths.speech_manifest) if "tts" in job.done_stages and has_speech else None,
             review_state=if_made(paths.review_state),
             qa_summary=if_made(paths.qa_summary),
         ),
         outputs=_outputs(job, made),
+        privacy=PrivacyFlags(
+            privacy_mode=keeping.private,
+            no_store_transcript=not keeping.transcript,
+            no_store_source_audio=not keeping.source_audio,
+            minimal_artifacts=not keeping.logs,
+        ),
     )
 
 

@@ -16,10 +16,8 @@ from services.library import past
 from services.library.audiences import Audiences
 from services.library.committed import Committed
 from services.library.hub import Hub
-from services.library.jobstore.filters import EVERY_JOB, JobFilter
 from services.library.jobstore.queries import read_job, read_outputs
 from services.library.jobstore.reader import Reader
-from services.library.listing import Listing, page_query, read_listing
 from services.library.live import LiveProgress
 from services.library.page_reads import PageReads
 from services.library.readers import sees_row
@@ -61,14 +59,6 @@ def library_of(request: Request) -> Library:
     """Return the parts that the application was made with."""
     library: Library = request.app.state.library
     return library
-
-
-async def list_jobs(
-    library: Library, *, limit: int, offset: int = 0, cursor: str | None = None, wanted: JobFilter = EVERY_JOB
-) -> Listing:
-    """Return one page of jobs, newest first. `cursor` continues a page and wins over `offset`. Raises Problem."""
-    query = page_query(limit=limit, offset=offset, cursor=cursor, wanted=wanted)
-    return await library.reader.run(lambda connection: read_listing(connection, library.live, query))
 
 
 def shown_job(job: Job) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 import orjson
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
 from shared.artifacts import Artifact
@@ -21,6 +21,7 @@ from shared.events.names import Device, Mode, Stage
 from shared.events.types import Issue, Setting
 from shared.job.model import Job, JobState, StageState, StageStatus
 from shared.job.stages import GRAPH
+from shared.keeping import Keeping
 from shared.outputs import FILES_URL, Kind, kind_of
 
 PROGRESS: dict[Stage, tuple[float, float]] = {
@@ -143,6 +144,8 @@ class JobView(Shown):
     stages: list[StageView]
     outputs_summary: list[Kind]
     """The kinds of its outputs, each once; the outputs themselves are `OutputsView`."""
+    keeping: Keeping | None = Field(None, exclude_if=lambda keeping: keeping is None)
+    """What outlives its end; absent where everything does."""
 
 
 class OutputsView(Shown):
@@ -223,7 +226,7 @@ def job_row(job: Job) -> dict[str, Any]:
         ],
         "stages": [_stage_row(name, stages[name]) for name in GRAPH],
         "outputs_summary": sorted({kind for kind, _ in _shown(job)}),
-    }
+    } | ({} if submitted.keeping.everything else {"keeping": submitted.keeping.model_dump()})
 
 
 def outputs_row(job: Job) -> dict[str, Any] | None:

@@ -19,13 +19,14 @@ from services.scheduler.service import Scheduler
 from services.scheduler.shown import own_waiting, shown_to
 from services.scheduler.view import Around, runtime_models, runtime_state
 from services.scheduler.workers import Workers
-from shared import metrics, openapi, problems
+from shared import metrics, openapi, problem_handlers
 from shared.access.current import Who
 from shared.access.front import Front
 from shared.eventlog.streams import POOLS
 from shared.events.subjects import COMMAND_STREAM, pool_consumer
 from shared.job.model import JobState
 from shared.openapi import problem
+from shared.problems import Problem
 from shared.runtime_state import ConsumerLag, RuntimeModels, RuntimeState
 
 QUEUE_SHOWN = 200
@@ -60,7 +61,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
-    problems.install(app)
+    problem_handlers.install(app)
     openapi.install(app)
     metrics.install(app, measured.registry)
 
@@ -76,9 +77,9 @@ def create_app(
     )
     async def readyz() -> Ready:
         if scheduler.draining:
-            raise problems.Problem(503, "draining", "The scheduler is shutting down.", headers={"Retry-After": "60"})
+            raise Problem(503, "draining", "The scheduler is shutting down.", headers={"Retry-After": "60"})
         if not client.is_connected or not scheduler.caught_up.is_set():
-            raise problems.Problem(503, "not_ready", "The scheduler has not caught up with the log.")
+            raise Problem(503, "not_ready", "The scheduler has not caught up with the log.")
         return Ready(head=scheduler.board.seq, leader=scheduler.leads)
 
     @app.get("/api/runtime/state", summary="Caps and use, and why each job waits", tags=["runtime"])

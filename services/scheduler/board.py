@@ -162,6 +162,8 @@ class Board:
 
     def _count(self, before: Job | None, after: Job, event: Event) -> None:
         applied = before is None or not isinstance(event, JobEvent) or applies(before, event)
+        if before is not None and after.state.terminal and not before.state.terminal:
+            self.ledger.stored(before, after, event.time)
         match event:
             case JobSubmitted() if before is None:
                 self.ledger.submitted(after, event.time)
@@ -189,7 +191,7 @@ class Board:
     def _count_stage(self, before: Job | None, after: Job, event: Event) -> None:
         match event:
             case StageCompleted() if before is not None:
-                self.ledger.stored(before, event)
+                self.ledger.stored(before, after, event.time)
                 self.breakers.completed(event)
                 self._learn(after, event)
             case StageFailed():

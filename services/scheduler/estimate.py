@@ -46,10 +46,16 @@ def estimate(request: EstimateRequest, board: Board, world: World, admission: Ad
     if expected is not None and expected.start is not None:
         wait = _range(world.now, expected.start_low, expected.start, expected.start_high)
         total = _range(world.now, expected.end_low, expected.end, expected.end_high)
-    asked = AdmitRequest(owner=request.owner, job_id=SUPPOSED, bytes=request.bytes, duration_s=request.duration_s)
+    asked = AdmitRequest(
+        owner=request.owner,
+        job_id=SUPPOSED,
+        bytes=request.bytes,
+        duration_s=request.duration_s,
+        promised=request.promised,
+    )
     return EstimateAnswer(
         admission=admission.peek(asked, board, world),
-        left=admission.left(request.owner, board, world),
+        left=admission.left(request.owner, board, world, request.promised),
         mode=job.mode,
         ahead=ahead,
         waiting=wait,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 
 from shared.events.library import JobDeleted
-from shared.events.types import StageCompleted
+from shared.job.kept import stored_bytes
 from shared.job.model import Job
 
 
@@ -38,8 +38,7 @@ class Ledger:
         """Count a new job, its source, and what it brought of a dub that is made already."""
         use = self._today(job.submitted.owner, now)
         use.submitted += 1
-        brought = (output.size for stage in job.submitted.imports.values() for output in stage.outputs)
-        use.stored_bytes += job.submitted.source.size + sum(brought)
+        use.stored_bytes += stored_bytes(job)
 
     def started(self, job: Job, now: datetime) -> None:
         """Count a job that got a slot."""
@@ -47,11 +46,9 @@ class Ledger:
         use.started += 1
         use.media_s += job.submitted.source.duration_s
 
-    def stored(self, before: Job, event: StageCompleted) -> None:
-        """Count a finished stage's files in place of those that the same stage left earlier."""
-        earlier = sum(output.size for output in before.stages[event.data.stage].outputs)
-        now = sum(output.size for output in event.data.outputs)
-        self._today(before.submitted.owner, event.time).stored_bytes += now - earlier
+    def stored(self, before: Job, after: Job, now: datetime) -> None:
+        """Count what a job takes now in place of what it took: a stage left files, or the end let some go."""
+        self._today(after.submitted.owner, now).stored_bytes += stored_bytes(after) - stored_bytes(before)
 
     def deleted(self, event: JobDeleted) -> None:
         """Give a deleted job's space back to its owner."""

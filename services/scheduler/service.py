@@ -9,7 +9,7 @@ the decision saw it (E2).
 import asyncio
 import contextlib
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Protocol
 
 import structlog
@@ -36,10 +36,6 @@ PEER_POLL_S = 1.0
 """How often a standby asks whether the active scheduler lives."""
 
 log = structlog.get_logger()
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 class Peers(Protocol):

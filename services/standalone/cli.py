@@ -74,6 +74,14 @@ class Device(StrEnum):
     CUDA = "cuda"
 
 
+class Keep(StrEnum):
+    """What `cache_policy` may be."""
+
+    FULL = "full"
+    BALANCED = "balanced"
+    MINIMAL = "minimal"
+
+
 @app.command()
 def up(*, quiet: Annotated[bool, typer.Option(help="Print only what goes wrong.")] = False) -> None:
     """Run the whole system on http://127.0.0.1:8000 (DUBLINE_PORT) until Ctrl-C."""
@@ -112,6 +120,8 @@ def dub(
     source: Annotated[str, typer.Option("--from", help="Language spoken in the video.")] = "auto",
     mode: Annotated[Mode, typer.Option(help="How much time quality may take.")] = Mode.MEDIUM,
     device: Annotated[Device, typer.Option(help="Where the engines run.")] = Device.AUTO,
+    keep: Annotated[Keep | None, typer.Option(help="What outlives the job; else as the server has it.")] = None,
+    private: Annotated[bool, typer.Option("--private", help="Keep the result only, and its name nowhere.")] = False,
     server: Server = "",
 ) -> None:
     """Dub a video, show the progress of every stage, and end with the finished file."""
@@ -125,6 +135,8 @@ def dub(
             source=source,
             mode=mode.value,
             device=device.value,
+            keep=keep.value if keep else "",
+            private=private,
             output_root=system.output_root,
         )
     raise typer.Exit(code)

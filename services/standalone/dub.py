@@ -17,6 +17,7 @@ import httpx
 from rich.console import Console
 
 from services.standalone.credential import credential_headers, sign_in_hint
+from services.standalone.direct import transport_to
 from services.standalone.dub_follow import Follower, ServerGoneError
 from services.standalone.dub_view import Display, UploadMeter, summary
 
@@ -87,20 +88,28 @@ def dub(
     source: str = "auto",
     mode: str = "medium",
     device: str = "auto",
+    keep: str = "",
+    private: bool = False,
     output_root: Path | None = None,
     console: Console | None = None,
 ) -> int:
-    """Dub one video and return the exit code. `output_root` is the server's output folder, if it is on this machine."""
+    """Dub one video and return the exit code.
+
+    `keep` is a cache policy, "" for the server's own; `output_root` is its output folder, if it is on this machine.
+    """
     console = console or Console()
     display = Display(console)
-    fields = {"tgt_lang": target, "src_lang": source, "mode": mode, "device": device}
+    fields = {"tgt_lang": target, "src_lang": source, "mode": mode, "device": device, "cache_policy": keep}
+    fields |= {"privacy": "on"} if private else {}
     job_id = ""
     if not path.is_file():
         return _say(f"{str(path)!r} is not a file.", EX_REFUSED)
     try:
         timeout = httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
-        headers = credential_headers(server)
-        with httpx.Client(base_url=server, headers=headers, timeout=timeout, trust_env=False) as client:
+        headers, transport = credential_headers(server), transport_to(server)
+        with httpx.Client(
+            base_url=server, headers=headers, timeout=timeout, transport=transport, trust_env=False
+        ) as client:
             with display.shown():
                 meter = UploadMeter(display, path.stat().st_size, often=console.is_terminal)
                 job_id = _submit(client, path, fields, display, meter)

@@ -65,6 +65,7 @@ class Plan:
     gateway: Service
     url: str
     ports: Mapping[str, int]
+    access_mode: str
 
     @property
     def processes(self) -> tuple[Service, ...]:
@@ -203,6 +204,7 @@ def make_plan(settings: Settings, environ: Mapping[str, str]) -> Plan:
         ),
         url=url,
         ports={"gateway": settings.port, **chosen},
+        access_mode=settings.remote_access_mode,
     )
 
 

@@ -38,6 +38,8 @@ class RunState(BaseModel):
     url: str
     ports: dict[str, int]
     processes: dict[str, ProcessState]
+    access_mode: str = "off"
+    """REMOTE_ACCESS_MODE, as the services have it."""
 
 
 def run_file(layout: Layout) -> Path:

@@ -14,6 +14,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from services.standalone.credential import credential_headers, sign_in_hint
+from services.standalone.direct import transport_to
 from services.standalone.dub import CONNECT_TIMEOUT_S, RefusedError, UnavailableError
 from services.standalone.runtime_view import models_tables, state_tables
 from shared.runtime_state import RuntimeModels, RuntimeState
@@ -43,16 +44,14 @@ class Api:
     def _send(self, method: str, path: str, body: Any, parameters: dict[str, Any] | None = None) -> httpx.Response:
         timeout = httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
         try:
-            address = self._server + path
-            answer = httpx.request(
-                method,
-                address,
-                params=parameters,
-                json=body,
-                headers=credential_headers(self._server),
-                timeout=timeout,
-                trust_env=False,
-            )
+            with httpx.Client(timeout=timeout, transport=transport_to(self._server), trust_env=False) as client:
+                answer = client.request(
+                    method,
+                    self._server + path,
+                    params=parameters,
+                    json=body,
+                    headers=credential_headers(self._server),
+                )
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise RefusedError(
                 f"{self._server!r} is not an address: name one such as http://127.0.0.1:8000."

@@ -214,6 +214,7 @@ class Supervisor:
             url=self._plan.url,
             ports=dict(self._plan.ports),
             processes=processes,
+            access_mode=self._plan.access_mode,
         )
         with contextlib.suppress(OSError):  # a full disk: the file is for others, the processes are not
             await asyncio.to_thread(run_state.write, self._layout, state)

@@ -133,7 +133,8 @@ class Workshop:
         """Run one command and return its outcome."""
         layout = self.settings.layout
         paths: JobPaths = layout.job(command.job_id, command.job.base_dir, command.job.stem)
-        keeps_logs = self.vault is None or not self.vault.seals_uploads  # ffmpeg's quote the video's title and tags
+        # ffmpeg's quote the video's title and tags
+        keeps_logs = not command.job.keeping.private and (self.vault is None or not self.vault.seals_uploads)
         ffmpeg = Ffmpeg.find(log_dir=paths.ffmpeg_logs if keeps_logs else None)
         log = StageLog(paths.job_log, command)
         self.gate.start(at)

@@ -6,6 +6,7 @@ process around it (`services.worker.child`).
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -47,7 +48,8 @@ def execute(
     key = stage_key(command.stage, command.job.source.sha256, command.inputs, params, engine)
     notes = _notes(stage, command, engines, engine)
     if (found := reuse.find(layout, command, key)) is not None:
-        return _adopt(found, command, layout, paths, started, notes)
+        with suppress(FileNotFoundError):  # gone since: its job was deleted, or has ended and keeps less
+            return _adopt(found, command, layout, paths, started, notes)
 
     source = layout.input / command.job.source.path
     _check_inputs(command, layout, source)

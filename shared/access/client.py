@@ -58,7 +58,9 @@ class _Memory:
 
     def forget(self, revoked: Revoked) -> None:
         self._kept = {
-            digest: kept for digest, kept in self._kept.items() if kept[0] is None or not revoked.concerns(kept[0])
+            digest: kept
+            for digest, kept in self._kept.items()
+            if kept[0] is None or not revoked.concerns(kept[0], digest)
         }
 
     def clear(self) -> None:
@@ -135,7 +137,7 @@ class BusResolver:
             if principal is None:
                 self._unknown.put(digest, None, UNHEARD_S)
                 return None
-            if not any(revoked.concerns(principal) for revoked in heard):
+            if not any(revoked.concerns(principal, digest) for revoked in heard):
                 self._known.put(digest, principal, min(seconds, _seconds_left(principal)))
                 return principal
         raise AccessUnavailableError("revoked again and again while it was asked about")

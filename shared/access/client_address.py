@@ -1,7 +1,8 @@
 """Where a request comes from: its client's address, and whether it was encrypted on the way.
 
-Lives here: the ASGI middleware. The peer of the socket is believed; what others say (X-Forwarded-For and -Proto) only
-from the gateway, which shows a word that nobody else knows. Does not live here: who may come in (`remote`).
+Lives here: the ASGI middleware, and telling what was passed on from what asks by itself. The peer of the socket is
+believed; what others say (X-Forwarded-For and -Proto) only from the gateway, which shows a word that nobody else knows.
+Does not live here: who may come in (`remote`).
 """
 
 import hmac
@@ -20,6 +21,10 @@ Network = IPv4Network | IPv6Network
 _GATEWAY = GATEWAY_HEADER.lower().encode()
 _FORWARDED_FOR = b"x-forwarded-for"
 _FORWARDED_PROTO = b"x-forwarded-proto"
+_PASSED_ON = frozenset(
+    {b"forwarded", _FORWARDED_FOR, b"x-forwarded-host", _FORWARDED_PROTO, b"x-real-ip", b"via", b"cf-connecting-ip"}
+)
+"""The gateway sets some of these on all that it passes on, and so do other proxies."""
 
 
 def networks(names: str) -> tuple[Network, ...]:
@@ -76,3 +81,18 @@ def through_gateway(scope: Scope, token: bytes) -> bool:
     """Return whether the gateway sent this request. It writes its word over whatever a client sent."""
     shown = [value for name, value in scope["headers"] if name == _GATEWAY]
     return bool(token) and len(shown) == 1 and hmac.compare_digest(shown[0], token)
+
+
+def passed_on(scope: Scope) -> bool:
+    """Return whether some proxy says that it passed this request on."""
+    return any(name in _PASSED_ON for name, _ in scope["headers"])
+
+
+def from_this_machine(scope: Scope) -> bool:
+    """Return whether a program of this machine asks the service itself.
+
+    Proxies of this machine are on loopback too: what any of them passed on, the gateway among them, is from elsewhere.
+    """
+    peer = parsed(scope["client"][0]) if scope.get("client") else None
+    by_gateway = any(name == _GATEWAY for name, _ in scope["headers"])
+    return peer is not None and peer.is_loopback and not by_gateway and not passed_on(scope)

@@ -7,6 +7,7 @@ Lives here: that order. Does not live here: any of these.
 
 from dataclasses import dataclass
 
+import structlog
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp
@@ -15,6 +16,7 @@ from shared.access.client_address import ClientAddress, Network, networks
 from shared.access.cloudflare import CloudflareAccess
 from shared.access.guard import AccessGuard
 from shared.access.identity import Identity
+from shared.access.key_rate import KeyRate
 from shared.access.local_key import LocalKey
 from shared.access.remote import Assertions, RemoteAccess, allowed_networks
 from shared.access.resolution import Resolver
@@ -24,6 +26,8 @@ from shared.access.security_headers import SecurityHeaders
 from shared.head import HeadAsGet
 from shared.loopback import BrowserGuard
 from shared.settings import Settings
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class Front:
     @classmethod
     def of(cls, settings: Settings, resolver: Resolver) -> "Front":
         """Return the front that the settings ask for; `resolver` knows the accounts."""
+        if settings.remote_access_mode == "off" and settings.allowed_subnets:
+            log.warning("allowed_subnets_not_looked_at", detail="REMOTE_ACCESS_MODE=off lets in from everywhere.")
         identity = Identity(LocalKey(settings.local_key_file), resolver)
         return cls(
             identity,
@@ -62,8 +68,20 @@ class Front:
         rules = Rules(table)
         check_whole(rules, app.routes)
         app.user_middleware.append(Middleware(HeadAsGet, rules=rules))
-        app.add_middleware(AccessGuard, rules=rules, identity=self.identity, running=self.running, cookie=self.cookie)
-        app.add_middleware(RemoteAccess, allowed=self.allowed, assertions=self.assertions)
+        app.add_middleware(
+            AccessGuard,
+            rules=rules,
+            identity=self.identity,
+            running=self.running,
+            cookie=self.cookie,
+            keys=KeyRate(),
+        )
+        app.add_middleware(
+            RemoteAccess,
+            allowed=self.allowed,
+            assertions=self.assertions,
+            is_local_key=self.identity.is_local_key,
+        )
         app.add_middleware(BrowserGuard, allowed_hosts=self.allowed_hosts)
         app.add_middleware(ClientAddress, gateway_token=self.gateway_token, trusted=self.trusted_proxies)
         build = app.build_middleware_stack

@@ -7,7 +7,7 @@ routes), pages of other sites (`shared.loopback`).
 
 import asyncio
 import hmac
-from typing import Any, cast
+from typing import Any
 from urllib.parse import quote
 
 from starlette.responses import RedirectResponse, Response
@@ -16,9 +16,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from shared.access.credentials import CSRF_HEADER, Shown, shown
 from shared.access.current import ADDRESS, CSRF, PRINCIPAL
 from shared.access.identity import Identity
-from shared.access.principal import Principal
+from shared.access.key_rate import REQUESTS_A_MINUTE, KeyRate
+from shared.access.principal import CredentialKind, Principal
 from shared.access.resolution import AccessUnavailableError
-from shared.access.rules import PERSON, PUBLIC, SIGNED_IN, Rule, Rules
+from shared.access.rules import ADMIN_IN_PERSON, PERSON, PUBLIC, Open, Rule, Rules
 from shared.access.running import Running
 from shared.loopback import SAFE_METHODS, WEBSOCKET
 from shared.problems import Problem
@@ -26,7 +27,11 @@ from shared.problems import Problem
 LOGIN_PAGE = "/ui/login"
 REALM = 'Bearer realm="dubline"'
 RETRY_AFTER_S = 2
-PERSONS = frozenset({"session", "token"})
+BY_WHOM: dict[Rule, frozenset[CredentialKind]] = {
+    PERSON: frozenset({"session", "token"}),
+    ADMIN_IN_PERSON: frozenset({"session", "token", "local"}),
+}
+"""Which kinds of credential a line takes, where it does not take all."""
 
 _CSRF_HEADER = CSRF_HEADER.encode()
 
@@ -34,13 +39,16 @@ _CSRF_HEADER = CSRF_HEADER.encode()
 class AccessGuard:
     """ASGI middleware. A signed-in request costs a SHA-256 and a few look-ups while its credential is remembered."""
 
-    def __init__(self, app: ASGIApp, rules: Rules, identity: Identity, running: Running, cookie: str) -> None:
-        """`cookie`: the name of the session cookie."""
+    def __init__(
+        self, app: ASGIApp, rules: Rules, identity: Identity, running: Running, cookie: str, keys: KeyRate
+    ) -> None:
+        """`cookie`: the name of the session cookie; `keys`: how much each API key asked."""
         self._app = app
         self._rules = rules
         self._identity = identity
         self._running = running
         self._cookie = cookie
+        self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -58,6 +66,9 @@ class AccessGuard:
                 return
         if who is not None and not who.comes_from(scope.get(ADDRESS, "")):
             who = None  # a key that is used from elsewhere was stolen, as far as anybody can tell
+        if who is not None and who.kind == "key" and (wait_s := self._keys.wait_s(who.credential)):
+            await _too_many(wait_s).response()(scope, receive, send)
+            return
         if credential is not None and who is not None and rule is PUBLIC and _csrf(credential, method, scope):
             who = None  # a page of nobody knows what: what is public is done as for anybody
         refused = None if rule is PUBLIC else self._refusal(rule, method, scope, credential, who)
@@ -94,11 +105,8 @@ class AccessGuard:
             return problem.response()
         if rule is None:
             return self._unknown(method, scope["path"]).response()
-        if rule is PERSON:
-            return None if who.kind in PERSONS else _person_needed().response()
-        if rule is SIGNED_IN or rule in who.scopes:
-            return None
-        return _scope_missing(cast(str, rule)).response()
+        problem = _not_by(rule, who)
+        return None if problem is None else problem.response()
 
     def _unknown(self, method: str, path: str) -> Problem:
         """Return the answer to a method or a path that has no line (RFC 9110, 15.5.6: Allow names all methods)."""
@@ -112,6 +120,12 @@ def unavailable() -> Problem:
     """Return the answer while nobody can say whose a credential is."""
     detail = "Nobody can say now whose this credential is, so nothing was done. Try again in a few seconds."
     return Problem(503, "access_unavailable", detail, headers={"Retry-After": str(RETRY_AFTER_S)})
+
+
+def _too_many(wait_s: int) -> Problem:
+    detail = f"This key may send {REQUESTS_A_MINUTE} requests a minute. Try again in {wait_s} seconds."
+    headers = {"Retry-After": str(wait_s)}
+    return Problem(429, "too_many_requests", detail, headers=headers, limit="key", retry_after=wait_s)
 
 
 def _sign_in(method: str, scope: Scope, credential: Shown | None) -> Response:
@@ -129,8 +143,16 @@ def _sign_in(method: str, scope: Scope, credential: Shown | None) -> Response:
     return Problem(401, "invalid_credential", detail, headers=headers).response()
 
 
+def _not_by(rule: Rule, who: Principal) -> Problem | None:
+    """Return why who is signed in may not do what this line is of, None if they may."""
+    scope = "admin:*" if rule is ADMIN_IN_PERSON else rule
+    if not isinstance(scope, Open) and scope not in who.scopes:
+        return _scope_missing(scope)
+    return _person_needed() if who.kind not in BY_WHOM.get(rule, {who.kind}) else None
+
+
 def _person_needed() -> Problem:
-    detail = "An account is managed by its person: sign in with a password. No API key may do this."
+    detail = "Accounts are managed by persons: sign in with a password. No API key may do this."
     return Problem(403, "person_needed", detail)
 
 

@@ -20,4 +20,8 @@ class Identity:
         """Return whose credential this is, None if nobody's. Raises AccessUnavailableError."""
         if not digest:
             return None
-        return self._local if self._local_key.is_it(digest) else await self._resolver.resolve(digest)
+        return self._local if self.is_local_key(digest) else await self._resolver.resolve(digest)
+
+    def is_local_key(self, digest: str) -> bool:
+        """Return whether this is the digest of this machine's own key."""
+        return self._local_key.is_it(digest)

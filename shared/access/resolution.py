@@ -30,16 +30,19 @@ class ResolveAnswer(BaseModel):
 class Revoked(BaseModel):
     """From now on refuse these: whoever remembers an answer about them forgets it, whoever serves them stops.
 
-    `user`: all of one user's (disabled, role changed, signed out everywhere); `credentials`: ids of single ones.
+    `user`: all of one user's (disabled, role changed, signed out everywhere); `credentials`: ids of single ones;
+    `digests`: of tokens that others took the place of, while their credentials go on.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     user: str | None = None
     credentials: frozenset[str] = frozenset()
+    digests: frozenset[str] = frozenset()
 
-    def concerns(self, principal: Principal) -> bool:
-        return principal.user == self.user or principal.credential in self.credentials
+    def concerns(self, principal: Principal, digest: str) -> bool:
+        """Whether what `digest` was shown for, and resolved to `principal`, is over."""
+        return principal.user == self.user or principal.credential in self.credentials or digest in self.digests
 
 
 class AccessUnavailableError(Exception):

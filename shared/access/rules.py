@@ -24,15 +24,19 @@ class Open(Enum):
     """Any credential."""
     PERSON = "person"
     """A person's own session or token: no key, however wide, manages an account."""
+    ADMIN_IN_PERSON = "admin in person"
+    """An admin's own session or token, or this machine's own key, whose holder may write the accounts anyway: what lets
+    somebody in outlives the credential that did it, so a key that was stolen must not be able to."""
 
 
-PUBLIC, SIGNED_IN, PERSON = Open.PUBLIC, Open.SIGNED_IN, Open.PERSON
+PUBLIC, SIGNED_IN, PERSON, ADMIN_IN_PERSON = Open.PUBLIC, Open.SIGNED_IN, Open.PERSON, Open.ADMIN_IN_PERSON
 
 Rule = Open | Scope
 Table = Mapping[str, Rule]
 """From `METHOD /path/{with}/parameters`, as the route writes it, to its rule. What answers GET answers HEAD (`head`); a
 route of HEAD alone has a line of its own. A last segment `{name:path}` stands for any number of segments. `WEBSOCKET`
-is a method."""
+is a method. A path that is written out, without parameters, is asked for with the methods that are written with it and
+with no other: `/uploads/init` is no upload whose id is `init`."""
 
 
 @dataclass
@@ -50,8 +54,11 @@ class Rules:
         """Raises ValueError for a line whose path cannot be compared segment by segment, as `/files/{name}.json`."""
         self.table = dict(table)
         self._methods: dict[str, _Node] = {}
+        self._written_out: dict[str, set[str]] = {}
         for line, rule in table.items():
             method, _, path = line.partition(" ")
+            if "{" not in path:
+                self._written_out.setdefault(path, set()).add(method)
             node = self._methods.setdefault(method, _Node())
             for segment in path.split("/")[1:]:
                 if "{" in segment and not (segment[0] == "{" and segment.find("}") == len(segment) - 1):
@@ -75,7 +82,9 @@ class Rules:
     def own(self, method: str, path: str) -> Rule | None:
         """Return the rule that is written for this very method, HEAD included."""
         root = self._methods.get(method)
-        return None if root is None else _find(root, path.split("/")[1:], 0)
+        if root is None or method not in self._written_out.get(path, {method}):
+            return None
+        return _find(root, path.split("/")[1:], 0)
 
     def methods(self, path: str) -> set[str]:
         """Return what a path may be asked for (to tell a wrong method from a wrong path)."""

@@ -97,7 +97,7 @@ class Running:
         own = asyncio.current_task()
         for begun in self._under_way:
             begun.revokes |= begun.task is own
-        self._end([begun for begun in self._under_way if revoked.concerns(begun.principal)])
+        self._end([begun for begun in self._under_way if revoked.concerns(begun.principal, begun.digest)])
 
     def _end(self, concerned: list[UnderWay]) -> None:
         for begun in concerned:

@@ -25,12 +25,15 @@ PAGE_POLICY = (
     "frame-ancestors 'none'"
 )
 FILE_POLICY = "sandbox; default-src 'none'"
+DATA_POLICY = "default-src 'none'; base-uri 'none'; frame-ancestors 'none'"
+"""Of what is no page, so that it is none either where a browser takes it for one."""
 
 _ALWAYS = [(name.encode(), value.encode()) for name, value in ALWAYS.items()]
 _HSTS = (b"strict-transport-security", HSTS.encode())
 _NO_STORE = (b"cache-control", b"no-store")
 _PAGE_POLICY = (b"content-security-policy", PAGE_POLICY.encode())
 _FILE_POLICY = (b"content-security-policy", FILE_POLICY.encode())
+_DATA_POLICY = (b"content-security-policy", DATA_POLICY.encode())
 
 
 class SecurityHeaders:
@@ -66,4 +69,6 @@ def _missing(scope: Scope, has: dict[bytes, bytes]) -> list[tuple[bytes, bytes]]
             added.append(_FILE_POLICY)
         elif has.get(b"content-type", b"").startswith(b"text/html"):
             added.append(_PAGE_POLICY)
+        elif not path.startswith(STATIC):
+            added.append(_DATA_POLICY)
     return added

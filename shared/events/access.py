@@ -35,7 +35,7 @@ class AuditRecorded(Envelope):
 
 
 class UploadCreatedData(Data):
-    """Room is reserved for `total_bytes`; `sealed`: it is encrypted at rest."""
+    """Room is reserved for `total_bytes`; `sealed`: it is encrypted at rest. `title` is empty but in older logs."""
 
     owner: str
     title: str
@@ -50,7 +50,7 @@ class UploadCreated(Envelope):
 
 
 class UploadCompletedData(Data):
-    """All bytes are on the disk; `sha256` is of the plain bytes, counted on the way."""
+    """All bytes are on the disk; `sha256` is of the plain bytes, counted on the way; `title` as in `UploadCreated`."""
 
     owner: str
     title: str

@@ -46,6 +46,7 @@ from shared.events.runtime import (
     SchedulerTookOver,
     SlotGranted,
 )
+from shared.keeping import KEEP_ALL, Keeping
 
 
 class AudioTrack(Data):
@@ -152,6 +153,8 @@ class JobSubmittedData(Data):
     """The upload that its source was, where that was an upload of its own."""
     imports: dict[Stage, ImportedStage] = Field(default_factory=dict)
     """Stages that are done from the start: their artifacts lie in the job's own work directory."""
+    keeping: Keeping = KEEP_ALL
+    """What of the job's files outlives it; of a private one, `title` and `stem` do not tell the video's name."""
 
 
 class JobSubmitted(Envelope):

@@ -41,6 +41,7 @@ from shared.events.types import (
     StageFailed,
     StageReleased,
 )
+from shared.job.kept import can_run_again, kept_outputs, made_anew
 from shared.job.model import DISK_FULL, IMPORT, OUT_OF_MEMORY, Job, JobState, StageState, StageStatus, changed
 from shared.job.stages import GRAPH
 
@@ -79,6 +80,8 @@ def applies(job: Job, event: JobEvent) -> bool:
             return False
         case JobRequeued() if job.imported is not None:
             return False  # its source is not here
+        case JobRequeued() if job.state.terminal and not can_run_again(job):
+            return False  # nor is what was not to be kept
         case JobResumed() if job.state is JobState.RUNNING:
             return job.pause_requested
         case JobPauseRequested() if job.pause_requested:
@@ -175,10 +178,11 @@ def _policy_changes(job: Job, event: JobEvent) -> dict[str, Any]:
 
 
 def _requeued(job: Job, event: JobRequeued) -> dict[str, Any]:
+    anew = made_anew(job)
     return {
         "state": JobState.QUEUED,
         "run": event.data.run,
-        "stages": {name: _fresh(stage) for name, stage in job.stages.items()},
+        "stages": {name: _fresh(job, name, anew=name in anew) for name in job.stages},
         "mode": job.submitted.mode,
         "queued_at": event.time,
         "ended_at": None,
@@ -247,12 +251,15 @@ def _imported(seq: int, event: JobImported) -> Job:
     )
 
 
-def _fresh(stage: StageState) -> StageState:
+def _fresh(job: Job, name: Stage, *, anew: bool) -> StageState:
     """A re-run keeps what is done and what a worker still owns, and tries the rest from the first attempt.
 
-    The subject's sequence goes on.
+    `anew`: what is done is not all kept, and needed. The subject's sequence goes on.
     """
-    return stage if stage.status in (StageStatus.DONE, StageStatus.CLAIMED) else StageState(seq=stage.seq)
+    stage, outputs = job.stages[name], kept_outputs(job, name)
+    if anew or stage.status not in (StageStatus.DONE, StageStatus.CLAIMED):
+        return StageState(seq=stage.seq, outputs=outputs)
+    return stage if outputs == stage.outputs else changed(stage, {"outputs": outputs})
 
 
 def _with_stage(job: Job, seq: int, event: StageEvent) -> Job:

@@ -21,6 +21,7 @@ from shared.events.library import (
     Visibility,
 )
 from shared.job.aggregate import applies
+from shared.job.kept import stored_bytes
 from shared.job.model import Job
 from shared.job.transitions import Context, Refusal, attributes
 
@@ -101,14 +102,7 @@ def _event(job: Job, command: CurationCommand, shared: dict[str, Any]) -> Curati
                 owner=submitted.owner,
                 base_dir=submitted.base_dir,
                 source=submitted.source.path,
-                stored_bytes=_stored_bytes(job),
+                stored_bytes=stored_bytes(job),
                 reason=reason,
             )
             return JobDeleted(**shared, data=data)
-
-
-def _stored_bytes(job: Job) -> int:
-    """Return what the job counted against its owner's quota; an imported one counted nothing."""
-    if job.imported is not None:
-        return 0
-    return job.submitted.source.size + sum(file.size for stage in job.stages.values() for file in stage.outputs)

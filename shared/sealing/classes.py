@@ -11,7 +11,7 @@ SealedClass = Literal["uploads", "audio", "transcripts", "outputs"]
 translation. outputs: the finished videos and their subtitles."""
 CLASSES: tuple[SealedClass, ...] = get_args(SealedClass)
 
-_WORK = re.compile(r"(?:.+/)?work/[^/]+/[^/]+\.(?P<suffix>wav|json)")
+_WORK = re.compile(r"(?:.+/)?work/[^/]+/(?:takes/)?[^/]+\.(?P<suffix>wav|json)")
 _TAKE = re.compile(r"_state/takes/.+\.wav")
 _OUTPUT = re.compile(r"(?!_state/|jobs/)(?:.+/)?(?:[^/]+\.dub\.(?:mkv|mp4)|subs/[^/]+\.(?:srt|vtt))")
 

@@ -81,6 +81,18 @@ def page(opened: Opener, admin: Any) -> Page:
     return opened(admin)
 
 
+@pytest.fixture
+def nothing_starts(system: System) -> Iterator[None]:
+    """Jobs wait all the while; what the test has made goes at its end."""
+    limit(system, 0)
+    before = {job["id"] for job in system.get("/api/jobs?state=QUEUED")["items"]}
+    yield
+    for job in system.get("/api/jobs?state=QUEUED")["items"]:
+        if job["id"] not in before:
+            local_http.delete(f"{system.url}/api/jobs/{job['id']}", timeout=10)
+    limit(system, None)
+
+
 def told(message: ConsoleMessage) -> str:
     return f"{message.text} {message.location['url']}"
 

@@ -1,31 +1,24 @@
 """Uploads in a real browser: through a cut, a pause and a reload, several at once, and what stands beside them."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests import local_http
-from tests.browser.conftest import limit
+from tests.browser.conftest import Opener
+from tests.browser.people import new_person, sign_in
 from tests.browser.test_library import UNNAMED
 from tests.dubbing_system import System, another_copy
 
 CHUNK = 1 << 20
 JOB_PAGE = re.compile(r"/ui/jobs/[0-9a-f-]{36}$")
+SAID = "1\n00:00:01,000 --> 00:00:03,500\nWhat was said.\n"
+TRANSLATED = "1\n00:00:01,000 --> 00:00:03,500\nO que foi dito.\n"
+NOT_RUN = "imported with the submission, not run"
 
 
-@pytest.fixture(autouse=True)
-def held(system: System) -> Iterator[None]:
-    """Nothing starts; what these tests made goes at the end."""
-    limit(system, 0)
-    before = {job["id"] for job in system.get("/api/jobs?state=QUEUED")["items"]}
-    yield
-    for job in system.get("/api/jobs?state=QUEUED")["items"]:
-        if job["id"] not in before:
-            local_http.delete(f"{system.url}/api/jobs/{job['id']}", timeout=10)
-    limit(system, None)
+pytestmark = pytest.mark.usefixtures("nothing_starts")
 
 
 @pytest.fixture
@@ -137,3 +130,84 @@ def test_a_video_of_the_servers_own_folder_is_taken_from_there(library: Page, sy
     library.get_by_role("button", name="Dub it").click()
     library.wait_for_url(JOB_PAGE, timeout=30_000)
     expect(library.get_by_role("heading", name="from the server.mp4")).to_be_visible()
+
+
+def test_subtitles_that_one_has_are_sent_along_and_their_stages_are_not_run(
+    library: Page, system: System, tmp_path: Path, problems: list[str]
+) -> None:
+    texts = {"said.srt": SAID, "translated.srt": TRANSLATED, "broken.srt": SAID.replace("00:00:03", "00:00:00")}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    library.locator("select[name=src_lang]").select_option("en")
+    library.locator("input[name=file]").set_input_files(another_copy(tmp_path, 850))
+    library.get_by_text("Subtitles or a transcript that you have").click()
+    library.get_by_label("Subtitles of what is said").set_input_files(tmp_path / "broken.srt")
+    library.get_by_role("button", name="Dub it").click()
+    expect(library.locator("#sources .error-text")).to_contain_text("line 2", ignore_case=True, timeout=15_000)
+    assert "422" in problems.pop()
+
+    library.get_by_label("Subtitles of what is said").set_input_files(tmp_path / "said.srt")
+    library.get_by_label("Subtitles in the other language").set_input_files(tmp_path / "translated.srt")
+    library.get_by_role("button", name="Dub it").click()
+    library.wait_for_url(JOB_PAGE, timeout=30_000)
+    for name in ("Transcribe", "Translate"):
+        expect(library.locator(".stage.is-done").filter(has_text=name)).to_contain_text(NOT_RUN)
+    expect(library.locator(".stage").filter(has_text=NOT_RUN)).to_have_count(2)
+    stages = {stage["stage"]: stage for stage in system.get(f"/api/jobs/{library.url.rsplit('/', 1)[-1]}")["stages"]}
+    assert {name for name, stage in stages.items() if stage["reused_from"] == "import"} == {"transcribe", "translate"}
+    assert stages["tts"]["status"] == "pending"
+
+
+def test_a_private_dub_says_so_and_not_what_its_file_is_called(library: Page, system: System, tmp_path: Path) -> None:
+    film = another_copy(tmp_path, 840)
+    library.get_by_text("What is kept of it").click()
+    library.get_by_label("Private", exact=True).check()
+    library.locator("select[name=cache_policy]").select_option("Results only")
+    assert library.evaluate(UNNAMED) == []
+    library.locator("input[name=file]").set_input_files(film)
+    library.get_by_role("button", name="Dub it").click()
+    library.wait_for_url(JOB_PAGE, timeout=30_000)
+    expect(library.get_by_role("heading", level=1)).to_have_text(re.compile(r"^private-[0-9a-f]{8}$"))
+    expect(library.locator("#keeping")).to_contain_text("results only, without its name")
+    assert film.name not in library.content()
+    assert system.get(f"/api/jobs/{library.url.rsplit('/', 1)[-1]}")["keeping"]["private"]
+
+
+def test_an_upload_goes_on_when_another_page_of_the_browser_proves_who_it_is(
+    opened: Opener, system: System, tmp_path: Path, problems: list[str]
+) -> None:
+    """The proof gives the session another cookie and token; the upload has the old token when it is asked again."""
+    person, page = new_person(system, "operator"), opened()
+    sign_in(page, system, person)
+    other = page.context.new_page()
+    other.goto(f"{system.url}/ui/account")
+    film = tmp_path / "long film.mp4"
+    film.write_bytes(another_copy(tmp_path, 860).read_bytes() + b"\0" * (4 * CHUNK))
+    held: list[Route] = []
+
+    def between(route: Route) -> None:
+        late = route.request.method == "PATCH" and int(route.request.headers["upload-offset"]) >= 2 * CHUNK
+        if late and not held:
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/api/uploads/tus/**", between)
+    small_pieces(page)
+    page.locator("select[name=tgt_lang]").select_option("pt")
+    page.locator("input[name=file]").set_input_files(film)
+    page.get_by_role("button", name="Dub it").click()
+    while not held:
+        page.wait_for_timeout(100)
+    before = {cookie["name"]: cookie["value"] for cookie in page.context.cookies()}
+    other.evaluate(
+        """async (password) => {
+            const { call } = await import("/static/api.js");
+            await call("/api/auth/confirm", "POST", { password });
+        }""",
+        person.password,
+    )
+    assert before != {cookie["name"]: cookie["value"] for cookie in page.context.cookies()}
+    held[0].continue_()
+    page.wait_for_url(JOB_PAGE, timeout=30_000)
+    assert "403" in problems.pop()

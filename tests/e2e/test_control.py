@@ -56,7 +56,8 @@ def test_a_running_job_pauses_after_its_stage_and_goes_on(system: System, tmp_pa
     assert "run 2" in dubline(system, "job", "rerun", job_id)
     again = system.until(job_id, lambda job: job["state"] == "RUNNING" and job["run"] == 2)
     assert {stage["stage"] for stage in again["stages"] if stage["status"] == "done"} >= done
-    dubline(system, "job", "cancel", job_id)
+    answer = local_http.post(f"{system.url}/api/jobs/{job_id}/cancel", timeout=10)
+    assert answer.is_success or answer.json()["state"] == "DONE", answer.text  # a fast machine has done the rest
 
 
 def test_a_waiting_job_says_why_and_starts_when_an_operator_makes_room(system: System, tmp_path: Path) -> None:

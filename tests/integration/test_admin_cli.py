@@ -63,6 +63,9 @@ def test_what_cannot_be_chosen_is_refused_in_words(layout: Layout) -> None:
     assert run("create", "maria", "--password-stdin", typed=PASSWORD)[0] == 0
     code, output = run("create", "MARIA", "--password-stdin", typed=PASSWORD)
     assert (code, "user name already" in output) == (2, True)
+    with closing(AuthDb(layout.auth_db)) as db:
+        recorded = db.read(lambda c: c.execute("SELECT event FROM audit_outbox").fetchall())
+    assert len(recorded) == 1, "what was refused is not on record as done"
 
 
 def test_invites_and_reset_tokens_are_printed_as_addresses_and_work(layout: Layout) -> None:

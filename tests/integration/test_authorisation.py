@@ -113,17 +113,13 @@ async def test_no_stream_tells_others_of_what_is_private(world: World) -> None:
                         owner.client.put, url, json={"tags": tags}, headers=owner.headers("PUT")
                     )
                     assert told.status_code == 200, told.text
-                shared = f"{world.whole.url('ingest')}/api/jobs/{world.shared['job_id']}/visibility"
-                for visibility in ("shared", "private"):
-                    told = await asyncio.to_thread(
-                        owner.client.post, shared, json={"visibility": visibility}, headers=owner.headers("POST")
-                    )
-                    assert told.status_code == 200, told.text
+                await asyncio.to_thread(_change_the_shared_job, world, "shared")
                 heard = ""
                 async for line in lines:
                     heard += line
                     if line.startswith("data:") and world.shared["job_id"] in line:
                         break
+                await asyncio.to_thread(_change_the_shared_job, world, "private")
                 assert job not in heard
 
 
@@ -156,13 +152,17 @@ def test_the_table_says_something_of_everybody() -> None:
 def _hide_the_shared_job(world: World) -> None:
     if "hidden" in world.spare:
         return
-    owner = world.asking["owner"]
-    owner.client.post(
-        f"{world.whole.url('ingest')}/api/jobs/{world.shared['job_id']}/visibility",
-        json={"visibility": "private"},
-        headers=owner.headers("POST"),
-    ).raise_for_status()
+    _change_the_shared_job(world, "private")
     world.spare["hidden"] = []
     deadline = 200
     while deadline and WORD in world.ask("library", "GET /api/tags", "viewer").text:  # type: ignore[union-attr]
         deadline -= 1
+
+
+def _change_the_shared_job(world: World, visibility: str) -> None:
+    owner = world.asking["owner"]
+    owner.client.post(
+        f"{world.whole.url('ingest')}/api/jobs/{world.shared['job_id']}/visibility",
+        json={"visibility": visibility},
+        headers=owner.headers("POST"),
+    ).raise_for_status()

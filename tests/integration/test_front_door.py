@@ -17,21 +17,21 @@ import httpx
 import pytest
 
 from shared.access.credentials import SESSION_COOKIE
+from shared.access.key_rate import REQUESTS_A_MINUTE
 from shared.eventlog.connection import connect
 from shared.eventlog.jetstream import JetStreamEventLog
 from shared.layout import Layout
 from shared.settings import Settings
 from tests import local_http
 from tests.integration.authorisation_world import browser, open_session
+from tests.integration.ingest import videos
 from tests.integration.ingest.browser import PASSWORD, account
 from tests.integration.ingest.service import all_events
 from tests.integration.whole_http import SERVICES, WholeHttp, running_whole
 
 THREADS = 50
-CHECKED = 10
-"""So many videos are checked by ffmpeg at a time here: 50 would take minutes on 2 cores. The scheduler's own judgement,
-which decides, is one event loop's, and has its races in `unit/scheduler/test_admission.py`."""
 ROOM = 3
+UPLOAD_BYTES = 1000
 BLOCKED_S = 2.0
 """The predecessor's health answered after 171 s (C3, V6); on a loaded machine of 2 cores ours takes milliseconds."""
 
@@ -49,16 +49,16 @@ def operator(whole: WholeHttp) -> Iterator[httpx.Client]:
         yield client
 
 
-def at_once(ask: Callable[[int], httpx.Response], threads: int = THREADS) -> list[httpx.Response]:
-    """Ask from so many threads, all of which begin together."""
-    barrier = threading.Barrier(threads)
+def at_once(ask: Callable[[int], httpx.Response]) -> list[httpx.Response]:
+    """Ask from fifty threads, all of which begin together."""
+    barrier = threading.Barrier(THREADS)
 
     def asked(number: int) -> httpx.Response:
         barrier.wait(30)
         return ask(number)
 
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(asked, range(threads)))
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(asked, range(THREADS)))
 
 
 def codes(answers: list[httpx.Response]) -> Counter[tuple[int, str]]:
@@ -94,11 +94,71 @@ def test_of_many_submissions_at_the_edge_of_a_quota_no_more_get_in_than_there_is
     before = events_of(whole)["dubline.job.submitted.v1"]
     limits(operator, MAX_QUEUED_PER_USER=queued + ROOM)
     try:
-        answers = at_once(lambda _: operator.post("/api/jobs", json={"video_path": whole.known.video_path}), CHECKED)
+        answers = at_once(lambda _: operator.post("/api/jobs", json={"video_path": whole.known.video_path}))
     finally:
         limits(operator, MAX_QUEUED_PER_USER=None)
-    assert codes(answers) == {(202, ""): ROOM, (429, "quota_exceeded"): CHECKED - ROOM}
+    assert codes(answers) == {(202, ""): ROOM, (429, "quota_exceeded"): THREADS - ROOM}
     assert events_of(whole)["dubline.job.submitted.v1"] == before + ROOM
+
+
+def test_of_fifty_uploads_at_the_edge_of_what_may_be_stored_as_many_begin_as_there_is_room_for(
+    whole: WholeHttp, operator: httpx.Client
+) -> None:
+    """What cannot be stored in the end is refused at its creation, and what was begun has its room for good."""
+
+    def left() -> int:
+        told: int = operator.get("/api/settings/left").raise_for_status().json()["stored_bytes"]
+        return told
+
+    headers = {"Tus-Resumable": "1.0.0", "Upload-Length": str(UPLOAD_BYTES)}
+    limits(operator, MAX_STORAGE_BYTES_PER_USER=1 << 40)
+    stored = (1 << 40) - left()
+    limits(operator, MAX_STORAGE_BYTES_PER_USER=stored + ROOM * UPLOAD_BYTES)
+    try:
+        assert left() == ROOM * UPLOAD_BYTES
+        answers = at_once(lambda _: operator.post("/api/uploads/tus", headers=headers))
+        assert Counter(answer.status_code for answer in answers) == {201: ROOM, 429: THREADS - ROOM}
+        quotas = {answer.json()["quota"] for answer in answers if answer.status_code == 429}
+        assert "max_storage_bytes_per_user" in quotas
+        assert quotas <= {"max_storage_bytes_per_user", "open_uploads"}, "of those that were not begun yet"
+        assert left() == 0
+        by_path = operator.post("/api/jobs", json={"video_path": whole.known.video_path})
+        assert (by_path.status_code, by_path.json()["quota"]) == (429, "max_storage_bytes_per_user")
+        begun = [answer.headers["Location"] for answer in answers if answer.status_code == 201]
+        for address in begun:
+            assert operator.delete(address, headers={"Tus-Resumable": "1.0.0"}).status_code == 204
+        assert left() == ROOM * UPLOAD_BYTES
+        one = operator.post("/api/uploads/init", json={"filename": "a.mp4", "total_bytes": ROOM * UPLOAD_BYTES})
+        assert one.status_code == 200
+        assert operator.delete(f"/api/uploads/{one.json()['upload_id']}").status_code == 204
+    finally:
+        limits(operator, MAX_STORAGE_BYTES_PER_USER=None)
+
+
+def test_a_key_asks_each_service_600_times_a_minute_and_this_machines_own_as_often_as_it_likes(
+    whole: WholeHttp, operator: httpx.Client
+) -> None:
+    reading, writing = browser(
+        open_session(Layout(whole.data), account(Layout(whole.data), "gatherer", "viewer")).token
+    )
+    made = httpx.post(f"{whole.url('ingest')}/api/keys", json={}, headers=reading | writing, timeout=60)
+    assert made.status_code == 201, made.text
+    for service in SERVICES:
+        with (
+            httpx.Client(base_url=whole.url(service), headers={"X-Api-Key": made.json()["key"]}, timeout=60) as program,
+            local_http.client(base_url=whole.url(service), timeout=60, trust_env=False) as own,
+        ):
+            began, let_in = time.monotonic(), 0
+            while (answer := program.get("/not-there")).status_code == 404:
+                let_in += 1
+                assert let_in < 2 * REQUESTS_A_MINUTE
+            most = REQUESTS_A_MINUTE * (1 + (time.monotonic() - began) / 60) + 1
+            assert REQUESTS_A_MINUTE <= let_in <= most, service
+            assert (answer.status_code, answer.json()["code"]) == (429, "too_many_requests")
+            assert answer.headers["retry-after"] == "1"
+            assert own.get("/not-there").status_code == 404
+            time.sleep(1)
+            assert program.get("/not-there").status_code == 404, "who waits as told is let in"
 
 
 def sha256(data: bytes) -> str:
@@ -200,10 +260,13 @@ def test_c3_health_answers_while_passwords_are_hashed_and_videos_checked(
     """Hashing and ffprobe ran on the predecessor's event loop, and nobody else was answered meanwhile."""
     layout, url = Layout(whole.data), whole.url("ingest")
     account(layout, "hasher", "viewer")
+    new = [f"never seen {number}.mp4" for number in range(3)]
+    for name in new:
+        (layout.input / name).write_bytes(videos.other_bytes(whole.known.video))
     body = {"username": "hasher", "password": PASSWORD, "session": True}
     with ThreadPoolExecutor(6) as pool, httpx.Client(base_url=url, timeout=60) as client:
         work = [pool.submit(client.post, "/api/auth/login", json=body) for _ in range(3)]
-        work += [pool.submit(operator.post, "/api/jobs", json={"video_path": whole.known.video_path}) for _ in range(3)]
+        work += [pool.submit(operator.post, "/api/jobs", json={"video_path": name}) for name in new]
         longest, answered = 0.0, 0
         while not all(each.done() for each in work):
             began = time.monotonic()

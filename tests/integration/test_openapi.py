@@ -1,6 +1,6 @@
 """The OpenAPI documents of all services are true: schemathesis asks, and each address is one service's.
 
-`SCHEMATHESIS_EXAMPLES` (15) says how many requests are generated for each operation.
+`SCHEMATHESIS_EXAMPLES` (10) says how many requests are generated for each operation.
 """
 
 import contextlib

@@ -25,7 +25,7 @@ def seeded(rng: Random, now: Callable[[], datetime]) -> Iterator[None]:
 
     class VirtualTime(datetime):
         @classmethod
-        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override] # noqa: ARG003
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override] # noqa: ARG003 -- the signature of the real one
             return now()
 
     clock = SimpleNamespace(time=lambda: now().timestamp())

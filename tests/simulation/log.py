@@ -100,7 +100,7 @@ class Network:
             return self.rng.random() * ANSWER_TIMEOUT_S * 0.8
         return self.rng.random() * self.faults.latency_s
 
-    async def ask(self, actor: Actor, work: Callable[[], Any], *, writes: bool) -> Any:  # noqa: C901
+    async def ask(self, actor: Actor, work: Callable[[], Any], *, writes: bool) -> Any:  # noqa: C901 -- one turn, told in its order
         """Have the broker do `work`; what was sent is done even if the actor dies or sleeps meanwhile.
 
         Raises LogUnavailableError, and whatever `work` raises.
@@ -182,7 +182,7 @@ class Port:
         while True:
             await store.grown(after)
             seen_at = loop.time() + network.rng.random() * network.faults.follow_lag_s
-            while (pause := max(seen_at, store.down_until, self._actor.frozen_until) - loop.time()) > 0:  # noqa: ASYNC110
+            while (pause := max(seen_at, store.down_until, self._actor.frozen_until) - loop.time()) > 0:  # noqa: ASYNC110 -- it has no event
                 await asyncio.sleep(pause)
             if self._actor.dead:
                 raise asyncio.CancelledError

@@ -123,7 +123,7 @@ class QueuePort:
 
     async def _fetch(self, pool: Pool) -> Message | None:
         store, loop = self._board.network.store, self._board.network.loop
-        while (pause := max(store.down_until, self._actor.frozen_until) - loop.time()) > 0:  # noqa: ASYNC110
+        while (pause := max(store.down_until, self._actor.frozen_until) - loop.time()) > 0:  # noqa: ASYNC110 -- it has no event
             await asyncio.sleep(pause)
         if self._actor.dead:
             raise asyncio.CancelledError

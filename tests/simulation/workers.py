@@ -69,7 +69,7 @@ class Bus:
     async def publish(self, subject: str, payload: bytes = b"") -> None:
         """Nobody listens to heartbeats and progress here."""
 
-    async def subscribe(self, subject: str, queue: str = "", cb: Heard | None = None) -> "Subscription":  # noqa: ARG002
+    async def subscribe(self, subject: str, queue: str = "", cb: Heard | None = None) -> "Subscription":  # noqa: ARG002 -- the signature of the real one
         assert cb is not None
         subscription = Subscription(self, subject, cb)
         self.listeners.setdefault(subject, []).append(subscription)
@@ -104,18 +104,18 @@ class SimulatedRunner:
     async def start(self) -> None:
         """There is nothing to start."""
 
-    async def run(self, command: StageCommand, tell: Tell) -> Finished | Failed:  # noqa: ARG002
+    async def run(self, command: StageCommand, tell: Tell) -> Finished | Failed:  # noqa: ARG002 -- the signature of the real one
         rng, faults, loop = self._network.rng, self._network.faults, self._network.loop
         self._ending = loop.create_future()
         await asyncio.wait({self._ending}, timeout=rng.choice((0.0, 0.3, 2.0, 10.0)) * rng.random())
-        while (pause := self._actor.frozen_until - loop.time()) > 0:  # noqa: ASYNC110
+        while (pause := self._actor.frozen_until - loop.time()) > 0:  # noqa: ASYNC110 -- it has no event
             await asyncio.sleep(pause)
         if self._ending.done():
             return self._ending.result()
         failing = faults.failing and rng.random() < faults.failing
         return rng.choice(FAILURES) if failing else FINISHED[command.stage]
 
-    async def warm(self, settings: Mapping[str, Value]) -> Warmed:  # noqa: ARG002
+    async def warm(self, settings: Mapping[str, Value]) -> Warmed:  # noqa: ARG002 -- the signature of the real one
         return Warmed(loaded_engines=[])
 
     def renew(self, at: float) -> None:

@@ -182,7 +182,7 @@ class SimulatedWorld:
 
     async def caught_up(self) -> None:
         """Return once every scheduler has read the whole log."""
-        while any(scheduler.board.seq < len(self.store.records) for scheduler in self.active.values()):  # noqa: ASYNC110
+        while any(scheduler.board.seq < len(self.store.records) for scheduler in self.active.values()):  # noqa: ASYNC110 -- it has no event
             await asyncio.sleep(0.2)
 
     async def stop(self) -> None:
@@ -299,7 +299,7 @@ class SimulatedWorld:
     async def _resume_what_is_paused(self) -> None:
         log = Port(self.network, Actor("late"))
         # nobody has to wait for tomorrow
-        while not await self._override(log, {"DAILY_PROCESSING_MINUTES": 0}):  # noqa: ASYNC110
+        while not await self._override(log, {"DAILY_PROCESSING_MINUTES": 0}):  # noqa: ASYNC110 -- it has no event
             await asyncio.sleep(1.0)
         while True:
             for job_id in [job_id for job_id, job in self.checker.jobs.items() if job.state == "PAUSED"]:

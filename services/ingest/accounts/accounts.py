@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from services.ingest.accounts import audit_trail, keys, sessions, setup, tokens
+from services.ingest.accounts import audit_outbox, audit_trail, keys, sessions, setup, tokens
 from services.ingest.accounts.answering import Answering
 from services.ingest.accounts.audit import Audit
 from services.ingest.accounts.audit_trail import AuditTrail
@@ -57,6 +57,7 @@ class Accounts:
     async def start(self) -> None:
         """Begin the background tasks, and make the set-up token while there is no admin."""
         self._tasks.append(asyncio.create_task(self.audit.run()))
+        self._tasks.append(asyncio.create_task(audit_outbox.send_for_ever(self.db, self.audit.store)))
         self._tasks.append(asyncio.create_task(_prune_for_ever(self.db)))
         await offer_setup(self.db, self.settings.layout)
 

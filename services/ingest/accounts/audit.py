@@ -1,14 +1,16 @@
 """Security events: who did what to whom, from where, and whether it was let happen.
 
 Lives here: recording them, scrubbed, and getting them into the log whenever it is there. Does not live here: finding
-them again (`audit_trail`). Callers give ids, counts and words of their own; never what somebody typed, which may be a
-password in the wrong field (E8). What looks like a secret nevertheless does not get through.
+them again (`audit_trail`), and what other processes recorded (`audit_outbox`). Callers give ids, counts and words of
+their own; never what somebody typed, which may be a password in the wrong field (E8). What looks like a secret
+nevertheless does not get through.
 """
 
 import asyncio
 import re
 from collections import deque
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +22,7 @@ from services.ingest.history import SOURCE
 from shared.eventlog.port import EventLog, LogUnavailableError
 from shared.events.access import AuditRecorded, AuditRecordedData, Outcome
 from shared.identity import LOCAL_OWNER, uuid7
+from shared.problems import Problem
 
 ANONYMOUS = "anonymous"
 BUFFER_MAX = 10_000
@@ -64,7 +67,7 @@ class Audit:
     ) -> None:
         """Write one event down; never waits and never raises. `actor` is a user's id, `local` or `anonymous`."""
         try:
-            event = _event(actor, action, outcome, about, client or Client(), detail)
+            event = event_of(actor, action, outcome, about, client or Client(), detail)
             told = event.data.model_dump(exclude={"detail"}) | {"detail": event.data.detail}
             log.info("audit", actor=event.subject, **told)
             if len(self._waiting) >= BUFFER_MAX:
@@ -75,6 +78,18 @@ class Audit:
         except Exception as error:  # noqa: BLE001 -- a sign-in must not fail because it could not be written down
             log.error("audit_failed", action=action, error=type(error).__name__)
 
+    @contextmanager
+    def refusals(
+        self, actor: str, action: str, *, about: str = "", client: Client, **detail: str | int | bool | None
+    ) -> Iterator[None]:
+        """Write down that the block ended with a Problem, with its code for a reason, and let it through."""
+        try:
+            yield
+        except Problem as refusal:
+            known: dict[str, Any] = detail | {"reason": refusal.code}
+            self.record(actor, action, outcome="failed", about=about, client=client, **known)
+            raise
+
     async def run(self) -> None:
         """Append what is recorded, for ever, in its order."""
         self._loop = asyncio.get_running_loop()
@@ -84,7 +99,7 @@ class Audit:
             self._more.clear()
             while self._waiting:
                 event = self._waiting[0]
-                if not await self._append(event):
+                if not await self.store(event):
                     await asyncio.sleep(RETRY_S)
                 elif self._waiting and self._waiting[0] is event:  # else it was dropped meanwhile
                     self._waiting.popleft()
@@ -109,7 +124,8 @@ class Audit:
             self._none_waits.clear()
         self._more.set()
 
-    async def _append(self, event: AuditRecorded) -> bool:
+    async def store(self, event: AuditRecorded) -> bool:
+        """Put one event into the log, once however often this is tried; False if that cannot be done now."""
         try:
             await self._events.append(event)
         except LogUnavailableError:
@@ -120,9 +136,10 @@ class Audit:
         return True
 
 
-def _event(
+def event_of(
     actor: str, action: str, outcome: Outcome, about: str, client: Client, detail: dict[str, Any]
 ) -> AuditRecorded:
+    """Return the event, scrubbed. Raises ValidationError for what can be none."""
     known = actor if _ACTOR.fullmatch(actor) else ANONYMOUS
     data = AuditRecordedData(
         action=_scrubbed(action),

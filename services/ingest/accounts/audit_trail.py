@@ -10,11 +10,13 @@ mean reading all audit events for every look (predecessor fault E6 was the short
 import asyncio
 import json
 import sqlite3
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
 
+from services.ingest.accounts import audit_outbox
 from services.ingest.accounts.audit import ANONYMOUS, Audit
 from services.ingest.accounts.db import AuthDb
 from shared.eventlog.port import EventLog, LogUnavailableError, Recorded
@@ -71,6 +73,9 @@ class AuditTrail:
 
     async def recent(self, asked: Asked, limit: int) -> list[Entry]:
         """Return the newest events, the newest first. While the broker is away, those that are known here."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_S):
+                await audit_outbox.send(self._db, self._audit.store)
         await self._audit.settle(SETTLE_S)
         try:
             await self.catch_up()

@@ -158,4 +158,11 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             expires_at REAL NOT NULL
         )""",
     ),
+    (
+        # What other processes than ingest recorded, until ingest has put it into the log (`audit_outbox`).
+        """CREATE TABLE audit_outbox (
+            id TEXT PRIMARY KEY,
+            event TEXT NOT NULL
+        )""",
+    ),
 )

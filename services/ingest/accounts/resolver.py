@@ -8,7 +8,7 @@ import asyncio
 import sqlite3
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -17,7 +17,7 @@ import structlog
 
 from services.ingest.accounts import keys, sessions, users
 from services.ingest.accounts.db import AuthDb
-from shared.access.principal import Principal, granted, scopes_of
+from shared.access.principal import CredentialKind, Principal, granted
 from shared.access.resolution import AccessUnavailableError, Revoked
 
 CACHE_S = 5.0
@@ -80,7 +80,8 @@ class StoreResolver:
     def forget(self, revoked: Revoked) -> None:
         """Drop what is remembered of these at once. To be called after the change is committed."""
         self._forgotten += 1
-        for digest in [digest for digest, (principal, _) in self._cache.items() if revoked.concerns(principal)]:
+        concerned = [digest for digest, (principal, _) in self._cache.items() if revoked.concerns(principal, digest)]
+        for digest in concerned:
             del self._cache[digest]
 
     async def close(self) -> None:
@@ -117,7 +118,7 @@ class StoreResolver:
                 if kind == "key":
                     keys.touch(connection, credential, when)
                 else:
-                    sessions.touch(connection, credential, "", when)
+                    sessions.touch(connection, credential, when)
 
         try:
             await self._db.writing(write)
@@ -135,16 +136,8 @@ def _session(connection: sqlite3.Connection, digest: str, now: float) -> Found |
     user = _user(connection, session.user_id) if session else None
     if session is None or user is None:
         return None
-    principal = Principal(
-        user=user.id,
-        name=user.username,
-        role=user.role,
-        scopes=scopes_of(user.role),
-        kind="session",
-        credential=session.id,
-        expires_at=_time(min(session.expires_at, session.last_used_at + sessions.IDLE_S)),
-        confirmed_at=_time(session.confirmed_at),
-    )
+    ends = min(session.expires_at, session.last_used_at + sessions.IDLE_S)
+    principal = _principal(user, "session", session.id, ends, confirmed_at=session.confirmed_at)
     return Found(principal, "session" if sessions.stale(session, now) else None)
 
 
@@ -158,18 +151,7 @@ def _token(connection: sqlite3.Connection, digest: str, now: float) -> Found | N
     user = _user(connection, row["user_id"]) if row else None
     if row is None or user is None:
         return None
-    return Found(
-        Principal(
-            user=user.id,
-            name=user.username,
-            role=user.role,
-            scopes=scopes_of(user.role),
-            kind="token",
-            credential=row["id"],
-            expires_at=_time(row["expires_at"]),
-            confirmed_at=_time(row["confirmed_at"]),
-        )
-    )
+    return Found(_principal(user, "token", row["id"], row["expires_at"], confirmed_at=row["confirmed_at"]))
 
 
 def _key(connection: sqlite3.Connection, digest: str, now: float) -> Found | None:
@@ -177,18 +159,33 @@ def _key(connection: sqlite3.Connection, digest: str, now: float) -> Found | Non
     user = _user(connection, key.user_id) if key and key.usable(now) else None
     if key is None or user is None:
         return None
-    principal = Principal(
+    principal = _principal(user, "key", key.id, key.expires_at, scopes=key.scopes, networks=key.networks)
+    fresh = key.last_used_at is not None and now - key.last_used_at < TOUCH_S
+    return Found(principal, None if fresh else "key")
+
+
+def _principal(
+    user: users.User,
+    kind: CredentialKind,
+    credential: str,
+    ends: float,
+    *,
+    confirmed_at: float | None = None,
+    scopes: Iterable[str] | None = None,
+    networks: tuple[str, ...] = (),
+) -> Principal:
+    """`scopes`: what the credential is limited to; None: nothing but its owner's role."""
+    return Principal(
         user=user.id,
         name=user.username,
         role=user.role,
-        scopes=granted(user.role, key.scopes),
-        kind="key",
-        credential=key.id,
-        expires_at=_time(key.expires_at),
-        networks=key.networks,
+        scopes=granted(user.role, scopes),
+        kind=kind,
+        credential=credential,
+        expires_at=_time(ends),
+        confirmed_at=None if confirmed_at is None else _time(confirmed_at),
+        networks=networks,
     )
-    fresh = key.last_used_at is not None and now - key.last_used_at < TOUCH_S
-    return Found(principal, None if fresh else "key")
 
 
 def _user(connection: sqlite3.Connection, user_id: str) -> users.User | None:

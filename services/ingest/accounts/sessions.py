@@ -1,6 +1,6 @@
 """Browser sessions: an opaque token in a cookie, of which auth.db keeps the SHA-256.
 
-Lives here: opening, finding, confirming, listing and ending them. Does not live here: cookies (`routes.cookies`), and
+Lives here: opening, finding, renewing, listing and ending them. Does not live here: cookies (`routes.cookies`), and
 telling others that one ended (`revocations`). Times are seconds since the epoch; `connection` is one of a write
 transaction where a function changes something.
 """
@@ -84,19 +84,27 @@ def stale(session: Session, now: float) -> bool:
     return now - session.last_used_at >= TOUCH_S
 
 
-def touch(connection: sqlite3.Connection, session_id: str, address: str, now: float) -> None:
-    """Write down that the session was used; an empty `address` leaves the last known one."""
-    connection.execute(
-        "UPDATE sessions SET last_used_at = max(last_used_at, ?), last_ip = coalesce(nullif(?, ''), last_ip) "
-        "WHERE id = ?",
-        (now, address, session_id),
-    )
+def touch(connection: sqlite3.Connection, session_id: str, now: float) -> None:
+    """Write down that the session was used."""
+    connection.execute("UPDATE sessions SET last_used_at = max(last_used_at, ?) WHERE id = ?", (now, session_id))
 
 
-def confirm(connection: sqlite3.Connection, session_id: str, now: float) -> bool:
-    """Write down that its user proved themself again; False if the session is gone."""
-    done = connection.execute("UPDATE sessions SET confirmed_at = ? WHERE id = ?", (now, session_id))
-    return done.rowcount == 1
+def renew(connection: sqlite3.Connection, token_hash: str, now: float) -> Opened | None:
+    """Give a session whose user proved themself again another token, in the place of this one (ASVS 5.0 7.2.4).
+
+    It stays the same session, with its end. None if the token is no session's any more: of many at once one wins.
+    """
+    token = new_token("session")
+    rows = connection.execute(
+        "UPDATE sessions SET token_hash = ?, confirmed_at = ? WHERE token_hash = ? RETURNING id, expires_at",
+        (digest(token), now, token_hash),
+    ).fetchall()
+    return Opened(rows[0]["id"], token, rows[0]["expires_at"]) if rows else None
+
+
+def forget_proof(connection: sqlite3.Connection, session_id: str) -> None:
+    """Let a session count as one whose user has not proved themself: somebody else let it in."""
+    connection.execute("UPDATE sessions SET confirmed_at = 0 WHERE id = ?", (session_id,))
 
 
 def of_user(connection: sqlite3.Connection, user_id: str, now: float) -> list[Session]:

@@ -55,15 +55,12 @@ async def sign_in(accounts: Accounts, attempt: Attempt, client: Client, now: flo
         accounts.audit.record(ANONYMOUS, "login", outcome="failed", about=user.id if user else "", client=client)
         raise refused()
     shows_factor = bool(attempt.totp or attempt.recovery_code)
-    try:
+    with accounts.audit.refusals(ANONYMOUS, "login", about=user.id, client=client):
         if shows_factor:
             accounts.throttle.check(throttle.TOTP, user.id, client.address)
         signed_in = await accounts.db.writing(
             lambda connection: _admit(connection, accounts, user, kept, verdict, attempt, client, now)
         )
-    except Problem as problem:
-        accounts.audit.record(ANONYMOUS, "login", outcome="failed", about=user.id, client=client, reason=problem.code)
-        raise
     accounts.throttle.succeeded(throttle.LOGIN, attempt.username, client.address)
     if shows_factor:
         accounts.throttle.succeeded(throttle.TOTP, user.id, client.address)

@@ -80,6 +80,7 @@ INVITE_REDEEM = Limit("invite.redeem", (Rate(5, (0,)), Rate(10, (1,))))
 KEY_CREATE = Limit("key.create", (Rate(10, (0,)),))
 UPLOAD_CREATE = _user_and_address("upload.create", 30, 60)
 UPLOAD_CHUNK = _user_and_address("upload.chunk", 600, 1200)
+"""Of either protocol; in chunks of 5 MiB, 600 are 50 MB a second. A client of tus may send a whole film in one."""
 UPLOAD_COMPLETE = _user_and_address("upload.complete", 30, 60)
 SUBMIT = _user_and_address("submit", 10, 25)
 ESTIMATE = _user_and_address("estimate", 30, 60)

@@ -33,6 +33,7 @@ PREFIXES = ("/auth", "/api/auth")
 NAME_TYPED_MAX = 256
 CODE_MAX = 64
 
+NOT_CONFIRMED = problem("Prove again who you are: POST /api/auth/confirm", "confirmation_required")
 TOO_MANY = problem("Too many tries; `Retry-After` says when the next one counts", "too_many_requests")
 BUSY = problem("Too many sign-ins at this moment", "busy")
 TypedPassword = Annotated[

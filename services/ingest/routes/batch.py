@@ -5,7 +5,6 @@ Lives here: the route, and submitting the items one after another. Does not live
 trap A11: its batch looked at no quota).
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -14,7 +13,6 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
-from starlette.requests import ClientDisconnect
 
 from services.ingest.accounts import throttle
 from services.ingest.asker import Asker, By
@@ -24,7 +22,7 @@ from services.ingest.bus import unavailable
 from services.ingest.form import FormReader, boundary_of
 from services.ingest.routes.context import FromApp, Service
 from services.ingest.routes.examples import BATCH_BODY, JOB_ID
-from services.ingest.routes.jobs import CLIENT_GONE, JobAnswer
+from services.ingest.routes.jobs import JobAnswer
 from services.ingest.routes.submitting import check_rate, open_part, read_json, submit_part, submit_source
 from services.ingest.storage import Part
 from services.ingest.submission import Accepted
@@ -32,6 +30,7 @@ from shared.access.current import ClientAddress
 from shared.eventlog.port import LogUnavailableError
 from shared.openapi import problem
 from shared.problems import Problem
+from shared.threads import in_thread
 
 FILE_FIELDS = ("files", "files[]")
 
@@ -91,16 +90,13 @@ async def submit_batch(request: Request, by: Asker, address: ClientAddress, serv
     check_rate(service, throttle.BATCH, by, address)
     _ = service.bus.log  # nothing is taken for a log that is away
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    try:
-        if kind == "multipart/form-data":
-            items = await _submit_form(request, by, service)
-        elif kind == "application/json":
-            wanted = items_of(await read_json(request, service), request.headers.get("idempotency-key"))
-            items = await _each([partial(submit_source, fields, request, by, service) for fields in wanted])
-        else:
-            raise Problem(415, "unsupported_body", "Send multipart/form-data with files, or application/json.")
-    except ClientDisconnect:
-        return Response(status_code=CLIENT_GONE)
+    if kind == "multipart/form-data":
+        items = await _submit_form(request, by, service)
+    elif kind == "application/json":
+        wanted = items_of(await read_json(request, service), request.headers.get("idempotency-key"))
+        items = await _each([partial(submit_source, fields, request, by, service) for fields in wanted])
+    else:
+        raise Problem(415, "unsupported_body", "Send multipart/form-data with files, or application/json.")
     ids = [item.id for item in items if item.id is not None]
     if not ids:
         raise _refused(items)
@@ -138,11 +134,8 @@ async def _parts(service: Service) -> AsyncIterator[tuple[list[Part], Callable[[
 
     try:
         yield parts, open_sink
-    except asyncio.CancelledError:
-        discard()  # the service is stopping: a thread might not be waited for any more
-        raise
     finally:
-        await asyncio.to_thread(discard)
+        await in_thread(discard)
 
 
 async def _each(submits: list[Submit]) -> list[BatchItem]:

@@ -68,7 +68,7 @@ class Estimated(EstimateAnswer):
         ),
         429: problem("Too many a minute", "too_many_requests"),
         500: problem("The media check itself failed", "media_check_failed"),
-        503: problem("Nobody can tell now", "log_unavailable", "no_worker", "scheduler_unavailable"),
+        503: problem("Nobody can tell now", "log_unavailable", "no_worker", "scheduler_unavailable", "too_many_checks"),
     },
 )
 async def estimate(request: Request, by: Asker, address: ClientAddress, service: FromApp) -> Estimated:
@@ -83,6 +83,7 @@ async def estimate(request: Request, by: Asker, address: ClientAddress, service:
     size, duration_s = await _measured(fields, by, service)
     imported = imported.within(duration_s)
     wanted = place.fields
+    own = fields.upload_id if isinstance(fields, UploadSubmission) else ""
     answer = await ask_estimate(
         service.bus,
         EstimateRequest(
@@ -95,6 +96,7 @@ async def estimate(request: Request, by: Asker, address: ClientAddress, service:
             degrade=wanted.degrade,
             overrides=wanted.overrides,
             imported=imported_stages(imported),
+            promised=service.uploads.promised(by.actor, besides=own),
         ),
     )
     needed, free = disk_bytes(size, duration_s), answer.free_bytes
@@ -113,8 +115,12 @@ async def estimate(request: Request, by: Asker, address: ClientAddress, service:
     responses={503: problem("Nobody can tell now", "log_unavailable", "scheduler_unavailable")},
 )
 async def mine(by: Asker, service: FromApp) -> QuotaLeft:
-    """Tell what is left of the limits of whoever asks; null is no limit. Days are those of UTC."""
-    answer = await ask_estimate(service.bus, EstimateRequest(owner=by.actor, bytes=0, duration_s=0))
+    """Tell what is left of the limits of whoever asks; null is no limit. Days are those of UTC.
+
+    Room that open uploads were promised is taken: `stored_bytes` is what another upload may have.
+    """
+    promised = service.uploads.promised(by.actor)
+    answer = await ask_estimate(service.bus, EstimateRequest(owner=by.actor, bytes=0, duration_s=0, promised=promised))
     return answer.left
 
 
@@ -122,16 +128,17 @@ async def _measured(
     fields: PathSubmission | UploadSubmission | Supposed, by: By, service: Service
 ) -> tuple[int, float]:
     """Return the size and the length of the video; one that is there is examined as at its submission."""
+    checks = service.submissions.checks
     match fields:
         case Supposed():
             return fields.size_bytes, fields.duration_s
         case UploadSubmission():
             source = _upload(fields, by, service)
-            return source.size, (await service.submissions.examined(source.plain())).duration_s
+            return source.size, (await checks.examined(by.actor, source.plain(), source.sha256)).duration_s
         case PathSubmission():
             plain = _opened(service, fields.video_path)
             size = await asyncio.to_thread(_size, _opened(service, fields.video_path))
-            return size, (await service.submissions.examined(plain)).duration_s
+            return size, (await checks.examined(by.actor, plain)).duration_s
 
 
 def _upload(fields: UploadSubmission, by: By, service: Service) -> UploadSource:

@@ -16,7 +16,7 @@ from services.ingest.accounts.client import Client
 from services.ingest.accounts.confirmation import require_recent
 from services.ingest.accounts.sealer import SealedFieldError
 from services.ingest.accounts.totp import Enrolment, State
-from services.ingest.routes.auth import CODE_MAX, PREFIXES, TOO_MANY
+from services.ingest.routes.auth import CODE_MAX, NOT_CONFIRMED, PREFIXES, TOO_MANY
 from services.ingest.routes.context import FromApp
 from services.ingest.routes.qr_picture import svg_of
 from services.ingest.routes.signing_in import NO_STORE, time_of
@@ -31,7 +31,6 @@ SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"  # noqa: S105 -- an example
 RECOVERY_CODE = "7Q4Z0K-M2X9RA-C5TD1W-8HJ6VN"
 SVG = '<svg width="164" height="164"><path d="M4 4.5h7"/></svg>'
 
-NOT_CONFIRMED = problem("Prove again who you are: POST /api/auth/confirm", "confirmation_required")
 NOT_ENABLED = problem("This account has no second factor", "totp_not_enabled")
 WRONG_CODE = problem("Wrong, too old, or used before", "totp_invalid")
 UNREADABLE = problem("The key file of this installation is another one", "second_factor_unavailable")
@@ -174,12 +173,8 @@ async def disable(body: TotpOrRecovery, request: Request, service: FromApp, who:
         totp.remove(connection, who.user)
         return devices.end_all(connection, who.user, now, keep=who.credential)
 
-    try:
+    with accounts.audit.refusals(who.user, "totp.disabled", about=who.user, client=client):
         ended = await accounts.db.writing(remove)
-    except Problem as refusal:
-        reason = refusal.code
-        accounts.audit.record(who.user, "totp.disabled", outcome="failed", about=who.user, client=client, reason=reason)
-        raise
     accounts.throttle.succeeded(throttle.TOTP, who.user, client.address)
     return await _changed(accounts, who, "totp.disabled", client, ended)
 

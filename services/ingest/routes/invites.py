@@ -9,31 +9,34 @@ from typing import Annotated, Literal, cast
 from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from services.ingest.accounts import invites, throttle, users
+from services.ingest.accounts import invites, throttle
 from services.ingest.accounts.audit import ANONYMOUS
 from services.ingest.accounts.client import Client
+from services.ingest.accounts.confirmation import require_recent_person
 from services.ingest.accounts.invites import DEFAULT_HOURS, ID_PATTERN, MAX_HOURS, Invite
-from services.ingest.accounts.passwords import check_new
-from services.ingest.accounts.users import NAME_PATTERN, User
+from services.ingest.accounts.users import User
 from services.ingest.fields import whole
-from services.ingest.routes.auth import TOO_MANY
+from services.ingest.routes.auth import BUSY, NOT_CONFIRMED, TOO_MANY
 from services.ingest.routes.context import FromApp
-from services.ingest.routes.proving import NewPassword
+from services.ingest.routes.one_time import (
+    TAKEN,
+    UNUSABLE_CHOICE,
+    NewAccount,
+    OneTimeToken,
+    address_of,
+    hashed_choice,
+)
 from services.ingest.routes.signing_in import time_of
 from shared.access.credentials import digest
 from shared.access.current import Who
 from shared.access.principal import Role
 from shared.events.envelope import Timestamp
 from shared.openapi import problem
-from shared.problems import Problem
 
 EXAMPLE = "inv_0123456789abcdef"
 PAGE = "/ui/invite"
-TOKEN_MAX = 200
 
 InviteId = Annotated[str, Path(json_schema_extra={"pattern": ID_PATTERN}, examples=[EXAMPLE])]
-NewName = Annotated[str, Field(examples=["maria"], json_schema_extra={"pattern": NAME_PATTERN})]
-OneTimeToken = Annotated[str, Field(min_length=1, max_length=TOKEN_MAX)]
 
 router = APIRouter(prefix="/api", tags=["accounts"])
 
@@ -74,7 +77,7 @@ class InviteAnswer(BaseModel):
 
 
 class MadeInvite(InviteAnswer):
-    """Shown once: give `url` to the person. The token is behind its `#`, which no server's log gets to see."""
+    """Shown once: give `url` to the person."""
 
     token: str = Field(examples=["dubinvite_…"])
     url: str = Field(examples=["https://dub.example.org/ui/invite#dubinvite_…"])
@@ -84,12 +87,8 @@ class AllInvites(BaseModel):
     items: list[InviteAnswer]
 
 
-class Redeem(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
+class Redeem(NewAccount):
     token: OneTimeToken = Field(examples=["dubinvite_…"])
-    username: NewName
-    password: NewPassword
 
 
 class MadeAccount(BaseModel):
@@ -109,17 +108,18 @@ async def everyone(service: FromApp) -> AllInvites:
     "/admin/invites",
     status_code=201,
     summary="Invite somebody",
-    responses={429: TOO_MANY},
+    responses={403: NOT_CONFIRMED, 429: TOO_MANY},
 )
 async def create(body: NewInvite, request: Request, service: FromApp, who: Who) -> MadeInvite:
     """Whoever has its token makes one account with this role, and chooses its name and password."""
     accounts, now, client = service.accounts, time.time(), Client.of(request)
+    require_recent_person(who, now)
     accounts.throttle.check(throttle.INVITE_CREATE, who.user, client.address)
     invite, token = await accounts.db.writing(
         lambda connection: invites.make(connection, body.role, who.user, body.hours, now)
     )
     accounts.audit.record(who.user, "invite.created", about=invite.id, client=client, role=body.role, hours=body.hours)
-    url = f"{service.settings.public_base_url.rstrip('/')}{PAGE}#{token}"
+    url = address_of(service.settings, PAGE, token)
     return MadeInvite(**InviteAnswer.of(invite, now).model_dump(), token=token, url=url)
 
 
@@ -144,30 +144,22 @@ async def revoke(invite_id: InviteId, request: Request, service: FromApp, who: W
     summary="Make an account with an invite",
     responses={
         400: problem("No invite", "invalid_invite", "http_400"),
-        409: problem("Somebody has this name", "username_taken"),
+        409: TAKEN,
         410: problem("Used, withdrawn or too old", "invite_used", "invite_expired"),
-        422: problem(
-            "Not usable",
-            *("invalid_username", "password_length", "password_common", "invalid_password", "invalid_request"),
-        ),
+        422: UNUSABLE_CHOICE,
         429: TOO_MANY,
-        503: problem("Too many sign-ins at this moment", "busy"),
+        503: BUSY,
     },
 )
 async def redeem(body: Redeem, request: Request, service: FromApp) -> MadeAccount:
     """For everybody who has its token. Sign in afterwards."""
     accounts, now, client = service.accounts, time.time(), Client.of(request)
     accounts.throttle.check(throttle.INVITE_REDEEM, digest(body.token), client.address)
-    try:
+    with accounts.audit.refusals(ANONYMOUS, "invite.redeemed", client=client):
         invite = await accounts.db.reading(lambda connection: invites.check(connection, body.token, now))
-        users.check_name(body.username)
-        check_new(body.password, body.username)
-        hashed = await accounts.passwords.hash(body.password)
+        hashed = await hashed_choice(accounts, body)
         user: User = await accounts.db.writing(
             lambda connection: invites.redeem(connection, body.token, body.username, hashed, now)
         )
-    except Problem as refusal:
-        accounts.audit.record(ANONYMOUS, "invite.redeemed", outcome="failed", client=client, reason=refusal.code)
-        raise
     accounts.audit.record(user.id, "invite.redeemed", about=invite.id, client=client, role=user.role)
     return MadeAccount(id=user.id, username=user.username, role=user.role)

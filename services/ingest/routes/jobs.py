@@ -7,7 +7,6 @@ once (`batch`), and what becomes of them (`services.ingest.submission`).
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
-from starlette.requests import ClientDisconnect
 
 from services.ingest.accounts import throttle
 from services.ingest.asker import Asker, By
@@ -26,8 +25,6 @@ from shared.problems import Problem
 
 FORM_OVERHEAD_BYTES = 20 << 20
 """What a form's other fields and headers may add to the video, at their limits."""
-CLIENT_GONE = 499
-"""Nobody reads this answer; the number is nginx's."""
 
 router = APIRouter(prefix="/api/jobs", tags=["jobs"])
 
@@ -73,7 +70,7 @@ class JobAnswer(BaseModel):
             *("invalid_import", "not_supported_yet"),
         ),
         500: problem("The media check itself failed", "media_check_failed"),
-        503: problem("Nothing was accepted; try again", "log_unavailable", "no_worker"),
+        503: problem("Nothing was accepted; try again", "log_unavailable", "no_worker", "too_many_checks"),
         507: problem("No room on the disk", "disk_full"),
     },
 )
@@ -84,15 +81,12 @@ async def submit(request: Request, by: Asker, address: ClientAddress, service: F
     """
     check_rate(service, throttle.SUBMIT, by, address)
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    try:
-        if kind == "multipart/form-data":
-            accepted = await _submit_form(request, by, service)
-        elif kind == "application/json":
-            accepted = await _submit_path(request, by, service)
-        else:
-            raise Problem(415, "unsupported_body", "Send multipart/form-data with a file, or application/json.")
-    except ClientDisconnect:
-        return Response(status_code=CLIENT_GONE)
+    if kind == "multipart/form-data":
+        accepted = await _submit_form(request, by, service)
+    elif kind == "application/json":
+        accepted = await _submit_path(request, by, service)
+    else:
+        raise Problem(415, "unsupported_body", "Send multipart/form-data with a file, or application/json.")
     answer = JobAnswer.of(accepted.job_id, accepted.state)
     status = 202 if accepted.created else 200
     return JSONResponse(answer.model_dump(mode="json"), status, {"Location": answer.url})

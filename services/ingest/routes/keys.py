@@ -17,7 +17,7 @@ from services.ingest.accounts import keys, throttle, users
 from services.ingest.accounts.client import Client
 from services.ingest.accounts.confirmation import require_recent
 from services.ingest.accounts.keys import DEFAULT_DAYS, LONGEST_DAYS, Key, Wanted
-from services.ingest.routes.auth import TOO_MANY
+from services.ingest.routes.auth import NOT_CONFIRMED, TOO_MANY
 from services.ingest.routes.context import FromApp
 from services.ingest.routes.patterns import words
 from services.ingest.routes.signing_in import NO_STORE
@@ -39,8 +39,7 @@ router = APIRouter(tags=["accounts"])
 _twice = APIRouter()
 
 KeyId = Annotated[str, Path(json_schema_extra={"pattern": keys.ID_PATTERN}, examples=[KEY_EXAMPLE])]
-CONFIRMATION = problem("Prove your password or code again first", "confirmation_required")
-UNKNOWN: dict[int | str, dict[str, Any]] = {403: CONFIRMATION, 404: problem("Unknown key", "key_not_found")}
+UNKNOWN: dict[int | str, dict[str, Any]] = {403: NOT_CONFIRMED, 404: problem("Unknown key", "key_not_found")}
 
 
 def _network(text: str) -> str:

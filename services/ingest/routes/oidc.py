@@ -10,7 +10,7 @@ the password and nothing else: an account with a second factor of Dubline's own 
 
 import sqlite3
 import time
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 import structlog
@@ -56,16 +56,19 @@ class SecondFactor(BaseModel):
 
 FromProvider = Annotated[str, Query(max_length=TEXT_MAX)]
 OFF = problem("No provider is configured", "oidc_off")
-ON_THE_WAY = {"description": "On: to the provider, to the page that was wanted, or to the sign-in page with `problem`"}
+ON_THE_WAY: dict[str, Any] = {
+    "status_code": 303,
+    "response_class": RedirectResponse,
+    "responses": {
+        303: {"description": "On: to the provider, to the page that was wanted, or to the sign-in page with `problem`"},
+        404: OFF,
+        429: TOO_MANY,
+    },
+}
+"""What is described of the two addresses that a browser is sent through."""
 
 
-@router.get(
-    "/login",
-    status_code=303,
-    response_class=RedirectResponse,
-    summary="Sign in with the configured provider",
-    responses={303: ON_THE_WAY, 404: OFF, 429: TOO_MANY},
-)
+@router.get("/login", summary="Sign in with the configured provider", **ON_THE_WAY)
 async def login(
     request: Request,
     service: FromApp,
@@ -85,13 +88,7 @@ async def login(
     return response
 
 
-@router.get(
-    "/callback",
-    status_code=303,
-    response_class=RedirectResponse,
-    summary="Come back from the provider",
-    responses={303: ON_THE_WAY, 404: OFF, 429: TOO_MANY},
-)
+@router.get("/callback", summary="Come back from the provider", **ON_THE_WAY)
 async def callback(
     request: Request,
     service: FromApp,
@@ -150,7 +147,7 @@ async def callback(
         503: UNREADABLE,
     },
 )
-async def show_factor(body: SecondFactor, request: Request, service: FromApp) -> Response:
+async def show_factor(body: SecondFactor, request: Request, service: FromApp, who: WhoIfAny) -> Response:
     """For an account with a second factor of its own; the sign-in waits ten minutes for it."""
     accounts, now, client = service.accounts, time.time(), Client.of(request)
     _configured(accounts)
@@ -167,15 +164,11 @@ async def show_factor(body: SecondFactor, request: Request, service: FromApp) ->
         second_factor.verify(connection, accounts.sealer, user_id, body.totp, body.recovery_code, now)
         return user, sessions.open_session(connection, user_id, METHOD, client, now)
 
-    try:
+    with accounts.audit.refusals(ANONYMOUS, "login", about=user_id, client=client, method=METHOD):
         user, opened = await accounts.db.writing(admit)
-    except Problem as refusal:
-        reason = refusal.code
-        accounts.audit.record(
-            *(ANONYMOUS, "login"), outcome="failed", about=user_id, client=client, method=METHOD, reason=reason
-        )
-        raise
     accounts.throttle.succeeded(throttle.TOTP, user_id, client.address)
+    if who is not None and who.kind == "session":
+        await end_one(accounts, who.user, who.credential, now)
     accounts.audit.record(user.id, "login", about=user.id, client=client, method=METHOD, session=True)
     response = signing_in.answer(user, opened, service.settings, now)
     _unbind(response, service)

@@ -19,15 +19,15 @@ from services.ingest.accounts.passwords import MAX_CHARS, MIN_CHARS, TYPED_MAX_C
 from services.ingest.accounts.sessions import Opened
 from services.ingest.routes import signing_in
 from services.ingest.routes.auth import BUSY, CODE_MAX, TOO_MANY, TypedPassword
-from services.ingest.routes.context import FromApp
+from services.ingest.routes.context import FromApp, Service
 from services.ingest.routes.signing_in import time_of
-from shared.access.credentials import csrf_token
+from shared.access.credentials import csrf_token, shown
 from shared.access.current import Who
 from shared.access.principal import Principal
 from shared.access.resolution import Revoked
+from shared.access.running import over
 from shared.events.envelope import Timestamp
 from shared.openapi import problem
-from shared.problems import Problem
 
 router = APIRouter(prefix="/api/auth", tags=["accounts"])
 
@@ -38,6 +38,15 @@ NewPassword = Annotated[
         examples=["a long sentence is easy to keep"],
         description="No rules about kinds of characters; what attackers try first is refused.",
         json_schema_extra={"minLength": MIN_CHARS, "maxLength": MAX_CHARS},
+    ),
+]
+
+
+NewCsrfToken = Annotated[
+    str,
+    Field(
+        examples=["c2Vzc2lvbi1ib3VuZC10b2tlbi1leGFtcGxlLTAwMDAwMDA"],
+        description="Of the session's new cookie; empty for a token, which stays as it is.",
     ),
 ]
 
@@ -60,6 +69,7 @@ class Confirm(BaseModel):
 class Confirmed(BaseModel):
     ok: bool = True
     confirmed_until: Timestamp
+    csrf_token: NewCsrfToken = ""
 
 
 class PasswordChange(BaseModel):
@@ -70,34 +80,36 @@ class PasswordChange(BaseModel):
 
 
 class PasswordChanged(BaseModel):
-    """`csrf_token` is the new session's, empty for a token, which stays as it is."""
-
     ok: bool = True
-    csrf_token: str = Field("", examples=["c2Vzc2lvbi1ib3VuZC10b2tlbi1leGFtcGxlLTAwMDAwMDA"])
+    csrf_token: NewCsrfToken = ""
 
 
 @router.post(
     "/confirm",
     summary="Prove again who one is",
+    response_model=Confirmed,
     responses={401: problem("Not proved", "invalid_credentials", "totp_invalid"), 429: TOO_MANY, 503: BUSY},
 )
-async def confirm(body: Confirm, request: Request, service: FromApp, who: Who) -> Confirmed:
-    """For five minutes this session, or these tokens, may then change factors, keys and sign-ins elsewhere."""
+async def confirm(body: Confirm, request: Request, service: FromApp, who: Who) -> Response:
+    """For five minutes this session, or these tokens, may then change factors, keys and sign-ins elsewhere.
+
+    A browser's session goes on with another cookie: the old one is refused at once, and what runs with it ends.
+    """
     accounts, now, client = service.accounts, time.time(), Client.of(request)
-    try:
+    with accounts.audit.refusals(who.user, "confirm", about=who.user, client=client):
         if body.password:
             await _prove_password(accounts, who, body.password)
         else:
             await _prove_code(accounts, who, body.totp, client, now)
-    except Problem as refusal:
-        reason = refusal.code
-        accounts.audit.record(who.user, "confirm", outcome="failed", about=who.user, client=client, reason=reason)
-        raise
-    note = sessions.confirm if who.kind == "session" else tokens.confirm
-    await accounts.db.writing(lambda connection: note(connection, who.credential, now))
-    accounts.resolver.forget(Revoked(credentials=frozenset({who.credential})))  # it remembers the older proof
+    opened = None
+    if who.kind == "session":
+        opened = await _renew(service, request, now)
+    else:
+        await accounts.db.writing(lambda connection: tokens.confirm(connection, who.credential, now))
+        accounts.resolver.forget(Revoked(credentials=frozenset({who.credential})))  # it remembers the older proof
     accounts.audit.record(who.user, "confirm", about=who.user, client=client)
-    return Confirmed(confirmed_until=time_of(now + RECENT_S))
+    until = time_of(now + RECENT_S)
+    return _in_session(service, Confirmed(confirmed_until=until, csrf_token=_csrf_of(opened)), opened, now)
 
 
 @router.post(
@@ -115,14 +127,8 @@ async def password(body: PasswordChange, request: Request, service: FromApp, who
     """Ends every other sign-in of this account. A browser goes on in a new session; API keys stay."""
     accounts, now, client = service.accounts, time.time(), Client.of(request)
     check_new(body.new_password, who.name)
-    try:
+    with accounts.audit.refusals(who.user, "password.changed", about=who.user, client=client):
         kept = await _prove_password(accounts, who, body.old_password)
-    except Problem as refusal:
-        reason = refusal.code
-        accounts.audit.record(
-            who.user, "password.changed", outcome="failed", about=who.user, client=client, reason=reason
-        )
-        raise
     hashed = await accounts.passwords.hash(body.new_password)
 
     def change(connection: sqlite3.Connection) -> tuple[frozenset[str], Opened | None]:
@@ -137,8 +143,30 @@ async def password(body: PasswordChange, request: Request, service: FromApp, who
     ended, opened = await accounts.db.writing(change)
     await accounts.revocations.revoke(Revoked(credentials=ended))
     accounts.audit.record(who.user, "password.changed", about=who.user, client=client, ended=len(ended))
-    response = JSONResponse(PasswordChanged(csrf_token=csrf_token(opened.token) if opened else "").model_dump())
-    response.headers.update(signing_in.NO_STORE)
+    return _in_session(service, PasswordChanged(csrf_token=_csrf_of(opened)), opened, now)
+
+
+async def _renew(service: Service, request: Request, now: float) -> Opened:
+    """Give the session another token, and end what the old one was good for, here and everywhere.
+
+    Raises Problem 401 for one that another request renewed, or ended, meanwhile.
+    """
+    credential = shown(request.scope["headers"], service.settings.session_cookie)
+    old = credential.digest if credential else ""
+    opened = await service.accounts.db.writing(lambda connection: sessions.renew(connection, old, now))
+    if opened is None:
+        raise over()
+    await service.accounts.revocations.revoke(Revoked(digests=frozenset({old})))
+    return opened
+
+
+def _csrf_of(opened: Opened | None) -> str:
+    return "" if opened is None else csrf_token(opened.token)
+
+
+def _in_session(service: Service, body: BaseModel, opened: Opened | None, now: float) -> Response:
+    """Return the answer, with the cookie of the session that goes on from here."""
+    response = JSONResponse(body.model_dump(mode="json"), headers=signing_in.NO_STORE)
     if opened is not None:
         signing_in.set_session(response, service.settings, opened, now)
     return response

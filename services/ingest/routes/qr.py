@@ -160,7 +160,7 @@ async def redeem(body: DeviceCode, request: Request, service: FromApp, who: WhoI
         if polled.user_id is None:
             return polled, None, None
         opened = sessions.open_session(connection, polled.user_id, METHOD, client, now)
-        sessions.confirm(connection, opened.session_id, 0.0)  # this device proved nothing itself
+        sessions.forget_proof(connection, opened.session_id)  # this device proved nothing itself
         return polled, users.existing(connection, polled.user_id), opened
 
     polled, user, opened = await accounts.db.writing(ask)

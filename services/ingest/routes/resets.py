@@ -16,9 +16,9 @@ from services.ingest.accounts.client import Client
 from services.ingest.accounts.confirmation import require_recent
 from services.ingest.accounts.passwords import check_new
 from services.ingest.accounts.users import User
-from services.ingest.routes.auth import BUSY, TOO_MANY, Done
+from services.ingest.routes.auth import BUSY, NOT_CONFIRMED, TOO_MANY, Done
 from services.ingest.routes.context import FromApp
-from services.ingest.routes.invites import OneTimeToken
+from services.ingest.routes.one_time import UNUSABLE_PASSWORD, OneTimeToken, address_of
 from services.ingest.routes.proving import NewPassword
 from services.ingest.routes.signing_in import NO_STORE, time_of
 from services.ingest.routes.users import UNKNOWN, UserId
@@ -27,7 +27,6 @@ from shared.access.current import Who
 from shared.access.resolution import Revoked
 from shared.events.envelope import Timestamp
 from shared.openapi import problem
-from shared.problems import Problem
 
 PAGE = "/ui/reset"
 
@@ -35,7 +34,7 @@ router = APIRouter(prefix="/api", tags=["accounts"])
 
 
 class MadeReset(BaseModel):
-    """Shown once: give `url` to the person. The token is behind its `#`, which no server's log gets to see."""
+    """Shown once: give `url` to the person."""
 
     token: str = Field(examples=["dubreset_…"])
     url: str = Field(examples=["https://dub.example.org/ui/reset#dubreset_…"])
@@ -53,7 +52,7 @@ class Reset(BaseModel):
     "/users/{user_id}/password_reset",
     status_code=201,
     summary="Let a user choose another password",
-    responses=UNKNOWN | {403: problem("Prove again who you are", "confirmation_required"), 429: TOO_MANY},
+    responses=UNKNOWN | {403: NOT_CONFIRMED, 429: TOO_MANY},
 )
 async def create(user_id: UserId, request: Request, response: Response, service: FromApp, who: Who) -> MadeReset:
     """Good once, for an hour, and nothing changes before it is used. Who makes one takes over an account if they keep
@@ -68,7 +67,7 @@ async def create(user_id: UserId, request: Request, response: Response, service:
     token = await accounts.db.writing(make)
     accounts.audit.record(who.user, "password.reset_made", about=user_id, client=client)
     response.headers.update(NO_STORE)
-    url = f"{service.settings.public_base_url.rstrip('/')}{PAGE}#{token}"
+    url = address_of(service.settings, PAGE, token)
     return MadeReset(token=token, url=url, expires_at=time_of(now + resets.LIFETIME_S))
 
 
@@ -77,7 +76,7 @@ async def create(user_id: UserId, request: Request, response: Response, service:
     summary="Choose another password with a reset token",
     responses={
         400: problem("Used, too old or not whole", "invalid_reset", "http_400"),
-        422: problem("Not usable", "password_length", "password_common", "invalid_password", "invalid_request"),
+        422: UNUSABLE_PASSWORD,
         429: TOO_MANY,
         503: BUSY,
     },
@@ -91,14 +90,11 @@ async def reset(body: Reset, request: Request, service: FromApp) -> Done:
         user = resets.redeem(connection, body.token, hashed, now)
         return user, devices.end_all(connection, user.id, now)
 
-    try:
+    with accounts.audit.refusals(ANONYMOUS, "password.reset", client=client):
         user = await accounts.db.reading(lambda connection: resets.check(connection, body.token, now))
         check_new(body.new_password, user.username)
         hashed = await accounts.passwords.hash(body.new_password)
         user, ended = await accounts.db.writing(lambda connection: redeem(connection, hashed))
-    except Problem as refusal:
-        accounts.audit.record(ANONYMOUS, "password.reset", outcome="failed", client=client, reason=refusal.code)
-        raise
     await accounts.revocations.revoke(Revoked(credentials=ended))
     accounts.audit.record(user.id, "password.reset", about=user.id, client=client, ended=len(ended))
     return Done()

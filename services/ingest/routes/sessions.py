@@ -14,7 +14,7 @@ from services.ingest.accounts import devices
 from services.ingest.accounts.client import Client
 from services.ingest.accounts.confirmation import require_recent
 from services.ingest.accounts.devices import Device, Kind
-from services.ingest.routes.auth import PREFIXES, Done, end_one
+from services.ingest.routes.auth import NOT_CONFIRMED, PREFIXES, Done, end_one
 from services.ingest.routes.context import FromApp
 from services.ingest.routes.signing_in import time_of
 from shared.access.current import Who
@@ -43,7 +43,9 @@ class SignIn(BaseModel):
     last_used_at: Timestamp = Field(description="To the minute.")
     expires_at: Timestamp = Field(description="At the latest.")
     created_ip: str = Field(examples=["192.0.2.7"])
-    last_ip: str = Field(examples=["192.0.2.7"])
+    last_ip: str = Field(
+        examples=["192.0.2.7"], description="Of a session where it signed in, of a program's tokens its last refresh."
+    )
     user_agent: str = Field(examples=["Mozilla/5.0"])
 
     @classmethod
@@ -80,7 +82,7 @@ async def sign_ins(service: FromApp, who: Who) -> SignIns:
 @_twice.post(
     "/revoke_all",
     summary="End every other sign-in",
-    responses={403: problem("Confirm first", "confirmation_required")},
+    responses={403: NOT_CONFIRMED},
 )
 async def revoke_all(request: Request, service: FromApp, who: Who) -> AllEnded:
     """All but the one that asks, which `logout` ends. They are refused everywhere at once. API keys stay."""

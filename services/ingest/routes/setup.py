@@ -8,32 +8,25 @@ import sqlite3
 import time
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from services.ingest.accounts import sessions, setup, throttle, users
+from services.ingest.accounts import sessions, setup, throttle
 from services.ingest.accounts.audit import ANONYMOUS
 from services.ingest.accounts.client import Client
-from services.ingest.accounts.passwords import check_new
 from services.ingest.accounts.sessions import Opened
 from services.ingest.accounts.users import User
 from services.ingest.routes import signing_in
-from services.ingest.routes.auth import TOO_MANY
+from services.ingest.routes.auth import BUSY, TOO_MANY
 from services.ingest.routes.context import FromApp
-from services.ingest.routes.invites import NewName, OneTimeToken
-from services.ingest.routes.proving import NewPassword
+from services.ingest.routes.one_time import TAKEN, UNUSABLE_CHOICE, NewAccount, OneTimeToken, hashed_choice
 from services.ingest.routes.signing_in import SignedInAnswer
 from shared.openapi import problem
-from shared.problems import Problem
 
 router = APIRouter(prefix="/api", tags=["accounts"])
 
 
-class FirstAdmin(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
+class FirstAdmin(NewAccount):
     token: OneTimeToken = Field(examples=["dubsetup_…"])
-    username: NewName
-    password: NewPassword
 
 
 @router.post(
@@ -44,14 +37,11 @@ class FirstAdmin(BaseModel):
     response_model_exclude_none=True,
     responses={
         400: problem("Not the token of the last start", "invalid_setup_token", "http_400"),
-        409: problem("Somebody has this name", "username_taken"),
+        409: TAKEN,
         410: problem("There is an admin, or the token is too old", "setup_closed", "setup_token_expired"),
-        422: problem(
-            "Not usable",
-            *("invalid_username", "password_length", "password_common", "invalid_password", "invalid_request"),
-        ),
+        422: UNUSABLE_CHOICE,
         429: TOO_MANY,
-        503: problem("Too many sign-ins at this moment", "busy"),
+        503: BUSY,
     },
 )
 async def first_admin(body: FirstAdmin, request: Request, service: FromApp) -> Response:
@@ -63,15 +53,10 @@ async def first_admin(body: FirstAdmin, request: Request, service: FromApp) -> R
         user = setup.create_admin(connection, body.token, body.username, hashed, now)
         return user, sessions.open_session(connection, user.id, "setup", client, now)
 
-    try:
+    with accounts.audit.refusals(ANONYMOUS, "setup", client=client):
         await accounts.db.reading(lambda connection: setup.check(connection, body.token, now))
-        users.check_name(body.username)
-        check_new(body.password, body.username)
-        hashed = await accounts.passwords.hash(body.password)
+        hashed = await hashed_choice(accounts, body)
         user, opened = await accounts.db.writing(lambda connection: create(connection, hashed))
-    except Problem as refusal:
-        accounts.audit.record(ANONYMOUS, "setup", outcome="failed", client=client, reason=refusal.code)
-        raise
     await asyncio.to_thread(setup.forget_token, service.settings.layout)
     accounts.audit.record(user.id, "setup", about=user.id, client=client)
     return signing_in.answer(user, opened, service.settings, now, 201)

@@ -7,7 +7,7 @@ Lives here: reading the body, and from a source to the submission. Does not live
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -22,8 +22,9 @@ from services.ingest.naming import clean_title
 from services.ingest.routes.context import Service
 from services.ingest.storage import Part, copy_input
 from services.ingest.submission import Accepted
-from services.ingest.uploads.claims import claimed
+from services.ingest.uploads.claims import claimed, nameless
 from shared.problems import Problem
+from shared.threads import in_thread, made_in_thread
 
 JSON_MAX_BYTES = 8 << 20
 """Three imported texts at their limits, and what JSON adds to them."""
@@ -63,8 +64,8 @@ async def submit_source(
     if found := await service.submissions.earlier(asked):
         return found
     async with new_part(service) as part:
-        await asyncio.to_thread(copy_input, service.settings.layout, fields.video_path, part)
-        await asyncio.to_thread(part.finish)
+        await in_thread(copy_input, service.settings.layout, fields.video_path, part)
+        await in_thread(part.finish)
         return await service.submissions.submit(asked, part, partial(disconnected, request))
 
 
@@ -72,7 +73,7 @@ async def submit_part(
     fields: Submission, file_name: str, part: Part, request: Request, by: By, service: Service
 ) -> Accepted:
     """Submit a video that the request itself brought. Raises as `Submissions.submit`."""
-    await asyncio.to_thread(part.finish)
+    await in_thread(part.finish)
     asked = submission.Request(fields, clean_title(file_name), f"sha256:{part.sha256}", by)
     return await service.submissions.submit(asked, part, partial(disconnected, request))
 
@@ -85,7 +86,9 @@ async def _submit_upload(fields: UploadSubmission, request: Request, by: By, ser
         return found
     try:
         async with claimed(service.uploads, service.settings.layout, upload, by.principal) as source:
-            accepted = await service.submissions.submit(asked, source, partial(disconnected, request))
+            private = service.submissions.keeping(fields).private
+            async with nameless(service.uploads, upload) if private else nullcontext():
+                accepted = await service.submissions.submit(asked, source, partial(disconnected, request))
             source.job_id = accepted.job_id
             return accepted
     except Problem as problem:
@@ -97,14 +100,11 @@ async def _submit_upload(fields: UploadSubmission, request: Request, by: By, ser
 @asynccontextmanager
 async def new_part(service: Service) -> AsyncIterator[Part]:
     """Have a file to receive a video into; in the end nothing of it is left that no job has."""
-    part = await asyncio.to_thread(open_part, service)
+    part = await made_in_thread(partial(open_part, service), Part.discard)
     try:
         yield part
-    except asyncio.CancelledError:
-        part.discard()  # the service is stopping: a thread might not be waited for any more
-        raise
     finally:
-        await asyncio.to_thread(part.discard)
+        await in_thread(part.discard)
 
 
 def open_part(service: Service) -> Part:

@@ -11,26 +11,24 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.routing import APIRoute
-from starlette.requests import ClientDisconnect
 
-from services.ingest.accounts.throttle import UPLOAD_CREATE
-from services.ingest.asker import Asker
+from services.ingest.accounts.throttle import UPLOAD_CHUNK, UPLOAD_CREATE
+from services.ingest.asker import Asker, By
 from services.ingest.body import chunks_of
 from services.ingest.bus import unavailable
 from services.ingest.fields import UPLOAD_ID
 from services.ingest.naming import clean_title
-from services.ingest.routes.context import FromApp
+from services.ingest.routes.context import FromApp, Service
+from services.ingest.routes.submitting import check_rate
 from services.ingest.uploads import tus
+from services.ingest.uploads.record import Wanted
 from services.ingest.uploads.store import Upload
-from services.ingest.uploads.uploads import Wanted
 from shared.access.current import ClientAddress
 from shared.eventlog.port import LogUnavailableError
 from shared.openapi import problem
 from shared.problems import Problem
 
 PATH = "/api/uploads/tus"
-CLIENT_GONE = 499
-"""Nobody reads this answer; the number is nginx's."""
 
 UploadId = Annotated[str, Path(json_schema_extra={"pattern": UPLOAD_ID}, examples=["up_0123456789abcdef"])]
 """The pattern is told but not enforced: what is no id is an unknown upload, 404."""
@@ -51,8 +49,6 @@ class TusRoute(APIRoute):
                 response = refusal.response()
             except LogUnavailableError:
                 response = unavailable().response()
-            except ClientDisconnect:
-                response = Response(status_code=CLIENT_GONE)
             response.headers["Tus-Resumable"] = tus.VERSION
             response.headers["Cache-Control"] = "no-store"
             return response
@@ -146,11 +142,10 @@ async def create(request: Request, by: Asker, address: ClientAddress, service: F
     has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
     if has_body:
         tus.check_content_type(headers)
-    service.accounts.throttle.check(UPLOAD_CREATE, by.actor, address)
     title = clean_title(metadata.get("filename") or metadata.get("name") or "")
     mime = metadata.get("filetype") or metadata.get("type") or ""
     wanted = Wanted(title, length, ends_on_request=False, mime=mime, metadata=raw)
-    upload = await service.uploads.create(wanted, by.actor)
+    upload = await begin(service, wanted, by, address)
     location = {"Location": f"{PATH}/{upload.id}"}
     if has_body:
         chunks = chunks_of(request, service.settings.body_idle_s)
@@ -160,6 +155,13 @@ async def create(request: Request, by: Asker, address: ClientAddress, service: F
             refusal.headers = location | {"Upload-Offset": str(upload.offset)} | (refusal.headers or {})
             raise
     return Response(status_code=201, headers=location | _progress(upload))
+
+
+async def begin(service: Service, wanted: Wanted, by: By, address: str) -> Upload:
+    """Begin an upload of either protocol. Raises as `Uploads.create`, and Problem 429 for too many a minute."""
+    with service.uploads.metrics.beginning():
+        check_rate(service, UPLOAD_CREATE, by, address)
+        return await service.uploads.create(wanted, by.actor)
 
 
 @router.head(
@@ -187,15 +189,16 @@ async def head(upload_id: UploadId, request: Request, by: Asker, service: FromAp
         "parameters": [_VERSION, _header("Upload-Offset", _NUMBER, "0"), _CHECKSUM],
         "requestBody": {"required": True, **_BYTES},
     },
-    responses=REFUSALS | _OF_BYTES,
+    responses=REFUSALS | _OF_BYTES | {429: problem("Too many pieces a minute", "too_many_requests")},
 )
-async def patch(upload_id: UploadId, request: Request, by: Asker, service: FromApp) -> Response:
+async def patch(upload_id: UploadId, request: Request, by: Asker, address: ClientAddress, service: FromApp) -> Response:
     """What had arrived when the connection broke is kept, unless there is a checksum. The last byte completes it."""
     headers = request.headers
     tus.check_version(headers)
     tus.check_content_type(headers)
     offset, checksum = tus.upload_offset(headers), tus.checksum_of(headers.get("upload-checksum"))
     upload = service.uploads.find(upload_id, by.principal)
+    check_rate(service, UPLOAD_CHUNK, by, address)
     chunks = chunks_of(request, service.settings.body_idle_s)
     await service.uploads.append(upload, offset, _length(request), chunks, checksum)
     return Response(status_code=204, headers=_progress(upload))

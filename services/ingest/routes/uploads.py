@@ -11,18 +11,18 @@ from typing import Annotated, Any, Literal, Self
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
-from starlette.requests import ClientDisconnect
 
-from services.ingest.accounts.throttle import UPLOAD_COMPLETE, UPLOAD_CREATE
+from services.ingest.accounts.throttle import UPLOAD_CHUNK, UPLOAD_COMPLETE
 from services.ingest.asker import Asker
 from services.ingest.body import chunks_of
 from services.ingest.fields import whole
 from services.ingest.naming import clean_title
 from services.ingest.routes.context import FromApp, Service
-from services.ingest.routes.tus import CLIENT_GONE, REFUSALS, UploadId
+from services.ingest.routes.submitting import check_rate
+from services.ingest.routes.tus import REFUSALS, UploadId, begin
 from services.ingest.uploads.chunks import MISSING_TOLD, append_chunk, complete
+from services.ingest.uploads.record import Wanted
 from services.ingest.uploads.store import Upload
-from services.ingest.uploads.uploads import Wanted
 from shared.access.current import ClientAddress
 from shared.access.principal import Principal
 from shared.openapi import problem
@@ -155,17 +155,14 @@ async def init(wanted: Init, by: Asker, address: ClientAddress, service: FromApp
     if wanted.upload_id is not None:
         upload = _same(service, wanted, by.principal)
     else:
-        service.accounts.throttle.check(UPLOAD_CREATE, by.actor, address)
-        upload = await service.uploads.create(
-            Wanted(
-                clean_title(wanted.filename),
-                wanted.total_bytes,
-                ends_on_request=True,
-                mime=wanted.mime or "",
-                expected_sha256=wanted.expected_sha256,
-            ),
-            by.actor,
+        asked = Wanted(
+            clean_title(wanted.filename),
+            wanted.total_bytes,
+            ends_on_request=True,
+            mime=wanted.mime or "",
+            expected_sha256=wanted.expected_sha256,
         )
+        upload = await begin(service, asked, by, address)
     return UploadAnswer.of(upload, service.settings.max_upload_mb)
 
 
@@ -203,6 +200,7 @@ def _same(service: Service, wanted: Init, who: Principal) -> Upload:
             *("chunk_geometry", "chunk_not_due", "chunk_differs", "too_many_chunks", "upload_taken_over"),
         ),
         413: problem("Longer than a chunk", "upload_too_long"),
+        429: problem("Too many chunks a minute", "too_many_requests"),
         507: problem("No room on the disk", "disk_full"),
     },
 )
@@ -212,6 +210,7 @@ async def chunk(
     offset: Annotated[int, Query(examples=[0], description="`index` times `chunk_bytes`.")],
     request: Request,
     by: Asker,
+    address: ClientAddress,
     service: FromApp,
 ) -> Any:
     """A chunk before its turn waits until the ones before it are here; if none of them comes, 409 says which is due."""
@@ -223,11 +222,10 @@ async def chunk(
     length = request.headers.get("content-length")
     size = None if length is None else int(length)
     try:
+        check_rate(service, UPLOAD_CHUNK, by, address)
         new = await append_chunk(service.uploads, upload, index, offset, size, digest.lower(), chunks)
         if not new:
             await _drain(chunks, upload)
-    except ClientDisconnect:
-        return Response(status_code=CLIENT_GONE)
     except Problem as refusal:
         if refusal.code != "upload_taken_over":
             await _drain(chunks, upload)
@@ -273,7 +271,7 @@ async def complete_upload(
 ) -> CompleteAnswer:
     """The digest of all bytes was counted as they came. Saying it again answers the same."""
     upload = service.uploads.find(upload_id, by.principal)
-    service.accounts.throttle.check(UPLOAD_COMPLETE, by.actor, address)
+    check_rate(service, UPLOAD_COMPLETE, by, address)
     await complete(service.uploads, upload, said.final_sha256 if said else None)
     record = upload.record
     assert record.sha256 is not None

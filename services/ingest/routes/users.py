@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.ingest.accounts import devices, second_factor, users
 from services.ingest.accounts.client import Client
+from services.ingest.accounts.confirmation import require_recent_person
 from services.ingest.accounts.users import ID_PATTERN
+from services.ingest.routes.auth import NOT_CONFIRMED
 from services.ingest.routes.context import FromApp
 from services.ingest.routes.signing_in import time_of
 from shared.access.current import Who
@@ -85,7 +87,7 @@ async def one(user_id: UserId, service: FromApp) -> Account:
 @router.put(
     "/{user_id}",
     summary="Give a user another role, keep them out, or let them in again",
-    responses=UNKNOWN | {409: problem("Nobody could administer Dubline any more", "last_admin")},
+    responses=UNKNOWN | {403: NOT_CONFIRMED, 409: problem("Nobody could administer Dubline any more", "last_admin")},
 )
 async def change(user_id: UserId, body: AccountChange, request: Request, service: FromApp, who: Who) -> Account:
     """Holds at once and everywhere: what a disabled user runs over HTTP ends, and all their sign-ins are over.
@@ -93,6 +95,7 @@ async def change(user_id: UserId, body: AccountChange, request: Request, service
     Their API keys are refused while they are disabled.
     """
     accounts, now, client = service.accounts, time.time(), Client.of(request)
+    require_recent_person(who, now)
 
     def work(connection: sqlite3.Connection) -> tuple[users.User, Account]:
         before = users.existing(connection, user_id)

@@ -3,7 +3,7 @@
 Lives here: telling the log what it does not know yet, as often as needed. Does not live here: when (`uploads`).
 
 The files are the truth about an upload; the log hears of it, if need be later. So nothing that arrived is refused
-because the broker was away in that second.
+because the broker was away in that second. It does not hear its name: whether that is private, only its job will say.
 """
 
 from datetime import UTC, datetime
@@ -60,7 +60,7 @@ def _next(record: Record, last: Recorded | None) -> UploadEvent | None:
 def _created(record: Record) -> UploadCreated:
     data = UploadCreatedData(
         owner=record.owner,
-        title=record.title,
+        title="",
         total_bytes=record.total_bytes,
         sealed=record.sealed,
         expires_at=datetime.fromtimestamp(record.expires_at, UTC),
@@ -72,7 +72,7 @@ def _completed(record: Record) -> UploadCompleted:
     assert record.sha256 is not None
     data = UploadCompletedData(
         owner=record.owner,
-        title=record.title,
+        title="",
         total_bytes=record.total_bytes,
         sha256=record.sha256,
         sealed=record.sealed,

@@ -10,11 +10,12 @@ chunk out is told which after a few seconds.
 import asyncio
 from collections.abc import AsyncIterator
 
-from services.ingest.uploads.intake import Whole, at_most, in_thread, pour
+from services.ingest.uploads.intake import Whole, at_most, pour
 from services.ingest.uploads.store import Upload
 from services.ingest.uploads.turns import Turn
 from services.ingest.uploads.uploads import Uploads
 from shared.problems import Problem
+from shared.threads import in_thread
 
 EARLY_WAIT_S = 3.0
 """So long may nobody be writing before an early chunk is refused: connections of one client open within a second."""
@@ -56,7 +57,7 @@ async def append_chunk(
                 try:
                     await _append(upload, mine, (index, sha256), size, chunks)
                 finally:
-                    uploads.quota.arrived(upload.id, upload.offset)
+                    uploads.arrived(upload)
                 return True
     return False
 
@@ -111,8 +112,8 @@ async def _stirs(upload: Upload) -> bool:
 
 async def _append(upload: Upload, turn: Turn, chunk: tuple[int, str], size: int, chunks: AsyncIterator[bytes]) -> None:
     received = upload.received
-    await in_thread(received.begin, whole=True)
     try:
+        await in_thread(received.begin, whole=True)
         sink = Whole(received, "sha256")
         async with turn.receiving():
             await pour(at_most(chunks, size), sink.write)

@@ -8,27 +8,26 @@ the job's. The intent file covers the time in between.
 """
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, asynccontextmanager
-from pathlib import Path
+from contextlib import asynccontextmanager
 
 import structlog
 
-from services.ingest.storage import extension_of
-from services.ingest.uploads.intake import in_thread
+from services.ingest.naming import NO_NAME
+from services.ingest.storage import SourceFile
 from services.ingest.uploads.medium import Medium
 from services.ingest.uploads.store import Upload
 from services.ingest.uploads.uploads import Uploads
 from shared.access.principal import Principal
-from shared.artifacts import publish
 from shared.layout import Layout
 from shared.problems import Problem
+from shared.threads import in_thread
 
 SETTLED_WITHIN_S = 60
 
 log = structlog.get_logger()
 
 
-class UploadSource:
+class UploadSource(SourceFile):
     """A complete upload, as a submission takes it. `job_id` is to be set to the job that was made of it."""
 
     returns = True
@@ -36,26 +35,11 @@ class UploadSource:
 
     def __init__(self, layout: Layout, medium: Medium, upload: Upload) -> None:
         assert upload.record.sha256 is not None
-        self.upload_id = upload.id
-        self.path: Path = upload.received.path
+        super().__init__(layout, upload.id, upload.received.path, medium)
         self.size = upload.record.total_bytes
         self.sha256 = upload.record.sha256
         self.sealed = upload.id if upload.record.sealed else None
         self.job_id: str | None = None
-        self._layout = layout
-        self._medium = medium
-
-    def plain(self) -> AbstractContextManager[Path]:
-        """Have a path to the plain bytes in the block. Raises SealError, OSError."""
-        return self._medium.plain(self.path, self.upload_id)
-
-    def target(self, container: str) -> Path:
-        """Return the lasting name for a file of this container."""
-        return self._layout.upload_file(self.upload_id, extension_of(container))
-
-    def promote(self, container: str) -> None:
-        """Give the checked file its lasting name. Raises OSError."""
-        publish(self.path, self.target(container))
 
 
 @asynccontextmanager
@@ -72,6 +56,21 @@ async def claimed(uploads: Uploads, layout: Layout, upload: Upload, who: Princip
             yield source
         finally:
             await _settle(uploads, upload, source)
+
+
+@asynccontextmanager
+async def nameless(uploads: Uploads, upload: Upload) -> AsyncIterator[None]:
+    """Keep nothing of a file's name while a private job is made of it and after; a refusal gives it back.
+
+    Raises Problem 507.
+    """
+    title, metadata = upload.record.title, upload.record.metadata
+    await in_thread(lambda: uploads.store.change(upload, title=NO_NAME, metadata=""))
+    try:
+        yield
+    except Problem:
+        await in_thread(lambda: uploads.store.change(upload, title=title, metadata=metadata))
+        raise
 
 
 async def _check(uploads: Uploads, upload: Upload) -> None:

@@ -7,27 +7,12 @@ the checks on the way. Does not live here: reading the request (`services.ingest
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
-from typing import ParamSpec, TypeVar
 
 from services.ingest.body import BATCH_BYTES
 from services.ingest.uploads.received import Received
 from services.ingest.uploads.tus import CHECKSUM_MISMATCH, Checksum
 from shared.problems import Problem
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call it in a thread; when cancelled, wait for its end first, so that nothing goes on behind our back."""
-    running = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait({running})
-        if not running.cancelled():
-            running.exception()  # seen: the cancellation is what counts
-        raise
+from shared.threads import in_thread
 
 
 async def at_most(chunks: AsyncIterator[bytes], room: int) -> AsyncIterator[bytes]:
@@ -95,8 +80,8 @@ async def receive(received: Received, chunks: AsyncIterator[bytes], checksum: Ch
 
     Raises Problem 460, 507, OSError, and what `chunks` raises.
     """
-    await in_thread(received.begin, whole=checksum is not None)
     try:
+        await in_thread(received.begin, whole=checksum is not None)
         if checksum is None:
             await pour(chunks, received.write)
             return

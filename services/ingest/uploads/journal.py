@@ -7,6 +7,7 @@ holds. After a power cut the disk may have kept lines and lost bytes; then only 
 `fdatasync`. Which of the two it was, the kernel's boot id tells.
 """
 
+import errno
 import os
 import zlib
 from dataclasses import dataclass, field
@@ -16,7 +17,6 @@ from pathlib import Path
 from shared.artifacts import write_bytes
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-FILE_MODE = 0o640
 
 
 @lru_cache(maxsize=1)
@@ -107,4 +107,9 @@ class Journal:
         os.close(self._fd)
 
     def _write(self, text: str) -> None:
-        os.write(self._fd, _line(text))
+        """Write all of a line or nothing of it: what follows a torn one would never be read."""
+        line = _line(text)
+        written = os.write(self._fd, line)
+        if written < len(line):  # the disk is about to be full
+            os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

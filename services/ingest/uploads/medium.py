@@ -107,15 +107,15 @@ class PlainFiles:
     def write(self, path: Path, upload_id: str, offset: int) -> PlainWriter:  # noqa: ARG002 -- bound to nothing
         return PlainWriter(path, offset)
 
-    def read(self, path: Path, upload_id: str) -> Iterator[bytes]:  # noqa: ARG002
+    def read(self, path: Path, upload_id: str) -> Iterator[bytes]:  # noqa: ARG002 -- the signature of both media
         with path.open("rb") as file:
             while block := file.read(READ_BLOCK):
                 yield block
 
-    def plain(self, path: Path, upload_id: str) -> AbstractContextManager[Path]:  # noqa: ARG002
+    def plain(self, path: Path, upload_id: str) -> AbstractContextManager[Path]:  # noqa: ARG002 -- the signature of both media
         return nullcontext(path)
 
-    def size(self, path: Path, upload_id: str) -> int:  # noqa: ARG002
+    def size(self, path: Path, upload_id: str) -> int:  # noqa: ARG002 -- the signature of both media
         try:
             return path.stat().st_size
         except FileNotFoundError:

@@ -1,7 +1,7 @@
 """Room that uploads have been promised: counted when one is created, so that none of them fails halfway for want of it.
 
 Lives here: the sums, for each user and for the disk. May be asked from any thread; nothing is checked in one step and
-taken in another. Does not live here: what jobs may store (the scheduler's quotas).
+taken in another. Does not live here: what jobs may store, which the scheduler counts.
 """
 
 import threading
@@ -37,8 +37,11 @@ class Quota:
         self._held: dict[str, _Held] = {}
         self._lock = threading.Lock()
 
-    def reserve(self, upload_id: str, owner: str, total: int) -> None:
-        """Promise room for an upload. Raises Problem 429 `quota_exceeded`, 507 `disk_full`, OSError."""
+    def reserve(self, upload_id: str, owner: str, total: int) -> int:
+        """Promise room for an upload, and return how many bytes the user's others were promised.
+
+        Raises Problem 429 `quota_exceeded`, 507 `disk_full`, OSError.
+        """
         with self._lock:
             own = [held.total for held in self._held.values() if held.owner == owner]
             if len(own) >= self._limits.uploads:
@@ -49,17 +52,21 @@ class Quota:
             if self._free() - awaited - total < self._limits.min_free:
                 raise disk_full()
             self._held[upload_id] = _Held(owner, total, 0)
+            return sum(own)
 
     def resume(self, upload_id: str, owner: str, total: int, arrived: int) -> None:
         """Count an upload from before a restart: what was promised then is not taken back."""
         with self._lock:
             self._held[upload_id] = _Held(owner, total, arrived)
 
-    def arrived(self, upload_id: str, offset: int) -> None:
-        """Say how much of an upload is on the disk, and so no longer free."""
+    def arrived(self, upload_id: str, offset: int) -> int:
+        """Say how much of an upload is on the disk, and so no longer free; return how much of that is new."""
         with self._lock:
-            if upload_id in self._held:
-                self._held[upload_id].arrived = offset
+            held = self._held.get(upload_id)
+            if held is None:
+                return 0
+            new, held.arrived = offset - held.arrived, offset
+            return new
 
     def release(self, upload_id: str) -> None:
         """Forget an upload, which may be forgotten already."""
@@ -71,6 +78,11 @@ class Quota:
         with self._lock:
             own = [held.total for held in self._held.values() if held.owner == owner]
         return len(own), sum(own)
+
+    def open(self) -> tuple[int, int]:
+        """Return how many uploads of everybody are counted, and their bytes."""
+        with self._lock:
+            return len(self._held), sum(held.total for held in self._held.values())
 
 
 def _exceeded(code: str, limit: int, remaining: int) -> Problem:

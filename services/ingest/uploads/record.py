@@ -1,15 +1,28 @@
-"""What is known of one upload: a small file beside its bytes, written whole, rarely.
+"""What is known of one upload, from its being asked for on: a small file beside its bytes, written whole, rarely.
 
 Lives here: its members and the chunk geometry that follows from them. Pure. Does not live here: how much has arrived
 (`journal`), which changes with every block.
 """
 
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 State = Literal["receiving", "complete", "used", "removed"]
 Reason = Literal["terminated", "expired", "refused"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An upload as asked for; the members are those of `Record`."""
+
+    title: str
+    total_bytes: int
+    ends_on_request: bool
+    mime: str = ""
+    metadata: str = ""
+    expected_sha256: str | None = None
 
 
 class Record(BaseModel):

@@ -43,6 +43,11 @@ class Upload:
         return self.record.upload_id
 
     @property
+    def is_open(self) -> bool:
+        """Whether it takes room of its user's: it is neither a job's source nor gone."""
+        return self.record.state in ("receiving", "complete")
+
+    @property
     def offset(self) -> int:
         """How many bytes are acknowledged."""
         return self.received.offset if self.record.state == "receiving" else self.record.total_bytes

@@ -26,7 +26,9 @@ class Turn:
         self._before = None
 
     def want(self) -> None:
-        """Ask whoever has this turn to give it up, and all whom they wait for."""
+        """Ask whoever has this turn to give it up, and all whom they wait for; once is enough."""
+        if self._wanted:  # they may be giving it up right now, and a timeout that expires cannot be moved
+            return
         self._wanted = True
         if self._scope is not None:
             self._scope.reschedule(asyncio.get_running_loop().time())

@@ -5,24 +5,28 @@ Lives here: those decisions; every one survives a crash between any two of its s
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Literal
 
 import structlog
 
 from services.ingest.settings import IngestSettings
 from services.ingest.storage import too_large
 from services.ingest.uploads.announcing import announce
-from services.ingest.uploads.intake import at_most, in_thread, receive, too_long
+from services.ingest.uploads.intake import at_most, receive, too_long
+from services.ingest.uploads.metrics import UploadMetrics
 from services.ingest.uploads.quota import Limits, Quota
-from services.ingest.uploads.record import Reason, Record
+from services.ingest.uploads.record import Reason, Record, Wanted
 from services.ingest.uploads.store import Store, Upload
 from services.ingest.uploads.turns import Turns
 from services.ingest.uploads.tus import Checksum
 from shared.access.principal import Principal
 from shared.eventlog.port import ConflictError, EventLog, LogUnavailableError
 from shared.identity import new_id
+from shared.metrics import Registry
 from shared.problems import Problem
+from shared.runtime_state import AdmitRequest
+from shared.threads import in_thread
 
 SWEEP_EVERY_S = 60.0
 REMEMBERED_S = 24 * 3600.0
@@ -31,28 +35,26 @@ REMEMBERED_S = 24 * 3600.0
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """An upload as asked for; the members are those of `Record`."""
-
-    title: str
-    total_bytes: int
-    ends_on_request: bool
-    mime: str = ""
-    metadata: str = ""
-    expected_sha256: str | None = None
-
-
 class Uploads:
     """All uploads of this installation. `events` raises LogUnavailableError while the broker is away."""
 
-    def __init__(self, settings: IngestSettings, events: Callable[[], EventLog], store: Store) -> None:
+    def __init__(
+        self,
+        settings: IngestSettings,
+        events: Callable[[], EventLog],
+        store: Store,
+        admit: Callable[[AdmitRequest], Awaitable[None]],
+        registry: Registry,
+    ) -> None:
+        """`admit` raises Problem 429 where what a user may store has no room for an upload (`admission`)."""
         self._events = events
+        self._admit = admit
         self._max_bytes = settings.max_upload_bytes
         self._ttl_s = settings.upload_ttl_h * 3600
         self._chunk_bytes = settings.upload_chunk_bytes
         limits = Limits(settings.max_open_uploads, settings.max_open_upload_bytes, settings.min_free_bytes)
         self.quota = Quota(limits, store.free)
+        self.metrics = UploadMetrics(registry, self.quota.open)
         self.store = store
         self.turns = Turns()
 
@@ -60,7 +62,7 @@ class Uploads:
         """Go on with what an earlier process left. Blocks; raises OSError."""
         for upload in self.store.load():
             record = upload.record
-            if record.state in ("receiving", "complete"):
+            if upload.is_open:
                 self.quota.resume(upload.id, record.owner, record.total_bytes, upload.offset)
 
     async def create(self, wanted: Wanted, owner: str) -> Upload:
@@ -68,7 +70,6 @@ class Uploads:
         if wanted.total_bytes > self._max_bytes:
             raise too_large(self._max_bytes)
         events, now, upload_id = self._events(), self.store.clock(), new_id("up")
-        await in_thread(self.quota.reserve, upload_id, owner, wanted.total_bytes)
         record = Record(
             upload_id=upload_id,
             owner=owner,
@@ -84,6 +85,7 @@ class Uploads:
             sealed=self.store.media.seals,
         )
         try:
+            await self._reserve(record)
             upload = await in_thread(self.store.make, record)
         except BaseException:
             if self.store.get(upload_id) is None:  # or it was made when the request was cut off: the sweep has it
@@ -99,6 +101,16 @@ class Uploads:
         if not wanted.total_bytes and not wanted.ends_on_request:
             await self.finish(upload)
         return upload
+
+    async def _reserve(self, record: Record) -> None:
+        """Here first, and then with the scheduler: of many at once, each is judged with those before it."""
+        size = record.total_bytes
+        others = await in_thread(self.quota.reserve, record.upload_id, record.owner, size)
+        await self._admit(
+            AdmitRequest(
+                owner=record.owner, job_id=record.upload_id, bytes=size, duration_s=0, promised=others, upload=True
+            )
+        )
 
     def find(self, upload_id: str, who: Principal, *, administer: bool = False) -> Upload:
         """Return an upload of theirs; `administer`: or, for who may, of anybody. Raises Problem 404, 410."""
@@ -141,7 +153,7 @@ class Uploads:
                     async with turn.receiving():
                         await receive(upload.received, at_most(chunks, room), checksum)
                 finally:
-                    self.quota.arrived(upload.id, upload.offset)
+                    self.arrived(upload)
                 await self.finish_if_whole(upload)
             return upload.offset
 
@@ -163,11 +175,12 @@ class Uploads:
                 raise Problem(409, "upload_hash_mismatch", detail, sha256=sha256)
         expires_at = self.store.clock() + self._ttl_s
         await in_thread(self.store.change, upload, state="complete", sha256=sha256, expires_at=expires_at)
-        self.quota.arrived(upload.id, upload.offset)
+        self.arrived(upload)
+        self.metrics.completed()
         await self.tell(upload)
         log.info("upload_completed", upload_id=upload.id, size=upload.offset)
 
-    async def remove(self, upload: Upload, reason: Reason, by: str) -> None:
+    async def remove(self, upload: Upload, reason: Literal["terminated", "expired"], by: str) -> None:
         """Stop whoever writes to it and remove it; `by` is a user, empty for nobody.
 
         Raises Problem 409 for one that is a job's source or being made one, 410.
@@ -177,7 +190,9 @@ class Uploads:
             self._check_free(upload)
             if upload.record.state == "removed":
                 raise gone(upload)
-            await self._remove(upload, reason, by)
+            async with upload.claim:  # no job is made of it meanwhile
+                await self._remove(upload, reason, by)
+        self.metrics.ended(reason)
         await self.tell(upload)
 
     async def _remove(self, upload: Upload, reason: Reason, by: str) -> None:
@@ -234,8 +249,25 @@ class Uploads:
         """Say that it is a job's source now. Raises OSError."""
         expires_at = self.store.clock() + REMEMBERED_S
         await in_thread(self.store.change, upload, state="used", job_id=job_id, expires_at=expires_at)
+        self.metrics.ended("used")
         self.quota.release(upload.id)
         await in_thread(self.store.discard, upload)
+
+    def arrived(self, upload: Upload) -> None:
+        """Count what is on the disk of an upload by now."""
+        self.metrics.received(self.quota.arrived(upload.id, upload.offset))
+
+    def promised(self, owner: str, besides: str = "") -> int:
+        """Return how many bytes a user's open uploads were promised, without those of which jobs are being made.
+
+        About each of these the scheduler is asked itself: counted here as well, two that are submitted at once would
+        keep each other out. `besides`: an upload that is not counted.
+        """
+        return sum(
+            upload.record.total_bytes
+            for upload in self.store.all()
+            if upload.record.owner == owner and upload.id != besides and upload.is_open and not upload.claim.locked()
+        )
 
     def stir(self, upload: Upload) -> None:
         """Wake the chunks that wait for others."""
@@ -244,7 +276,7 @@ class Uploads:
 
     def _check_there(self, upload: Upload) -> None:
         record = upload.record
-        unused = record.state in ("receiving", "complete") and not upload.claim.locked()
+        unused = upload.is_open and not upload.claim.locked()
         if record.state == "removed" or (unused and self.store.clock() >= record.expires_at):
             raise gone(upload)
 

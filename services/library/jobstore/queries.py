@@ -118,7 +118,7 @@ def read_presets(connection: sqlite3.Connection, owner: str | None = None) -> li
 
 def _all(connection: sqlite3.Connection, table: str, owner: str | None) -> list[bytes]:
     found = connection.execute(  # a row of one of SAME_ROWS has no profile
-        f"SELECT json_insert(value, '$.profile', json('{{}}')) FROM {table}"  # noqa: S608
+        f"SELECT json_insert(value, '$.profile', json('{{}}')) FROM {table}"  # noqa: S608 -- literals of this module
         " WHERE :owner IS NULL OR json_extract(value, '$.owner_id') = :owner"
         " ORDER BY json_extract(value, '$.name') COLLATE NOCASE, key",
         {"owner": owner},
@@ -140,7 +140,7 @@ def read_counts(connection: sqlite3.Connection, wanted: JobFilter = EVERY_JOB) -
     shelves, names = _shelves(wanted)
     return dict(
         connection.execute(
-            f"SELECT state, sum(n) FROM job_totals WHERE shelf IN ({shelves}) AND tag = ? AND archived = 0"  # noqa: S608
+            f"SELECT state, sum(n) FROM job_totals WHERE shelf IN ({shelves}) AND tag = ? AND archived = 0"  # noqa: S608 -- literals of this module
             " GROUP BY state",
             (*names, ALL_JOBS),
         )
@@ -151,7 +151,7 @@ def read_tags(connection: sqlite3.Connection, limit: int, wanted: JobFilter = EV
     """Return the most used tags of jobs that are not archived, each with its number of jobs."""
     shelves, names = _shelves(wanted)
     return connection.execute(
-        f"SELECT tag, sum(n) AS total FROM job_totals WHERE shelf IN ({shelves}) AND tag > ? AND archived = 0"  # noqa: S608
+        f"SELECT tag, sum(n) AS total FROM job_totals WHERE shelf IN ({shelves}) AND tag > ? AND archived = 0"  # noqa: S608 -- literals of this module
         " GROUP BY tag ORDER BY total DESC, tag LIMIT ?",
         (*names, ALL_JOBS, limit),
     ).fetchall()

@@ -17,6 +17,7 @@ from services.library.jobstore.filters import JobFilter
 from services.library.jobstore.queries import read_tags
 from services.library.library import Library, get_job, shown_job
 from services.library.pages import words
+from services.library.pages.kept import is_sourceless
 from services.library.pages.reads import TAGS_OFFERED, complete
 from services.library.pages.rendering import page, refusal
 from services.library.readers import reader_of
@@ -129,7 +130,7 @@ def _may_change(who: Principal, job: dict[str, Any]) -> bool:
 def _actions(who: Principal, job: dict[str, Any]) -> list[tuple[str, str, str]]:
     if not _may_change(who, job):
         return []
-    offered = words.actions(job["state"], pause_requested=job["pause_requested"], imported=job["imported"])
+    offered = words.actions(job["state"], pause_requested=job["pause_requested"], sourceless=is_sourceless(job))
     return [action for action in offered if action[0] != "kill" or who.administers]
 
 

@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.types import Scope
 
-from services.library.pages import told, words
+from services.library.pages import kept, profiles, told, words
 from shared.access.current import CSRF, PRINCIPAL
 from shared.problems import Problem
 
@@ -44,12 +44,17 @@ _TEMPLATES.filters |= {
     "moment": words.moment,
     "file_words": words.file_words,
     "told": told.in_words,
+    "kept_words": kept.kept_words,
+    "setting_name": profiles.setting_name,
+    "profile_words": profiles.profile_words,
 }
 _TEMPLATES.globals |= {
     "attempt_words": words.attempt_words,
     "delivery_words": words.delivery_words,
     "lowered": words.lowered,
+    "device_names": words.DEVICE_NAMES,
     "mode_names": words.MODE_NAMES,
+    "profile_fields": profiles.FIELDS,
     "stage_names": words.STAGE_NAMES,
     "state_names": words.STATE_NAMES,
     "status_names": words.STATUS_NAMES,

@@ -6,7 +6,7 @@ Lives here: which pages there are. Does not live here: any of them.
 from fastapi import APIRouter, Response
 from fastapi.responses import RedirectResponse
 
-from services.library.pages import accounts, job, jobs, settings, webhooks
+from services.library.pages import accounts, job, jobs, projects, settings, webhooks
 
 router = APIRouter(tags=["pages"], include_in_schema=False)
 
@@ -19,5 +19,6 @@ async def home() -> Response:
 router.include_router(accounts.router)
 router.include_router(jobs.router)
 router.include_router(job.router)
+router.include_router(projects.router)
 router.include_router(settings.router)
 router.include_router(webhooks.router)

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from shared.access.principal import Role, Scope
 from shared.events.library import Visibility
-from shared.events.names import Mode, Stage
+from shared.events.names import Device, Mode, Stage
 from shared.job.model import JobState, StageStatus
 from shared.outputs import Kind, OutputFile
 
@@ -41,6 +41,8 @@ STATUS_NAMES: dict[StageStatus, str] = {
 
 MODE_NAMES: dict[Mode, str] = {"high": "High", "medium": "Medium", "low": "Low"}
 
+DEVICE_NAMES: dict[Device, str] = {"auto": "Any", "cuda": "GPU", "cpu": "CPU"}
+
 VISIBILITY_NAMES: dict[Visibility, str] = {"private": "only you", "shared": "everybody here"}
 
 ROLE_NAMES: dict[Role, str] = {
@@ -56,6 +58,23 @@ SCOPE_NAMES: dict[Scope, str] = {
     "edit:job": "change projects, presets and webhooks",
     "admin:*": "administer",
 }
+
+CAP_WORDS: dict[str, tuple[str, str]] = {
+    "MAX_CONCURRENCY_GLOBAL": ("Jobs that run at once", "0 starts nothing"),
+    "MAX_CONCURRENCY_TRANSCRIBE": ("Jobs that transcribe at once", ""),
+    "MAX_CONCURRENCY_TTS": ("Jobs that speak at once", ""),
+    "MAX_JOBS_HIGH": ("Jobs in high mode at once", ""),
+    "MAX_JOBS_MEDIUM": ("Jobs in medium mode at once", ""),
+    "MAX_JOBS_LOW": ("Jobs in low mode at once", ""),
+    "MAX_CONCURRENT": ("Jobs of one user at once", "of the busiest user"),
+    "DAILY_PROCESSING_MINUTES": ("Minutes of video a day and user", "of the busiest user"),
+    "MAX_QUEUED_PER_USER": ("Jobs of one user that wait", "of the busiest user"),
+    "JOBS_PER_DAY_PER_USER": ("Jobs a day and user", "of the busiest user"),
+    "MAX_STORAGE_BYTES_PER_USER": ("Bytes that one user keeps", "of the busiest user"),
+    "BACKPRESSURE_Q_MAX": ("Jobs before modes are lowered", "running and waiting"),
+    "MIN_FREE_GB": ("Free gigabytes that always stay", "below it jobs wait"),
+}
+"""Every limit that can be changed while the system runs (`CAP_NAMES`): what it is, and what to know of its use."""
 
 NOT_HERE = "Not here"
 REFUSALS = {403: "Not for you", 422: "Not understood", 429: "Too often", 503: "Not now"}
@@ -143,12 +162,12 @@ _AGAIN = [("rerun", "Run again", "What is done of it is not done again")]
 _GO_ON = ("resume", "Do not pause", "It goes on with its next stage")
 
 
-def actions(state: str, *, pause_requested: bool, imported: bool = False) -> list[tuple[str, str, str]]:
+def actions(state: str, *, pause_requested: bool, sourceless: bool = False) -> list[tuple[str, str, str]]:
     """Return what may be done with a job: the API's verb, the button's name, what it does.
 
-    One of an earlier installation has no source to run again; nor is anything offered for a state that is unknown here.
+    A finished one whose source is not here is not run again; nor is anything offered for a state that is unknown here.
     """
-    if imported or state not in STATE_NAMES:
+    if sourceless or state not in STATE_NAMES:
         return []
     offered = _ACTIONS.get(JobState(state), _AGAIN)
     return [_GO_ON if pause_requested and action[0] == "pause" else action for action in offered]

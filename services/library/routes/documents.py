@@ -200,16 +200,3 @@ JobId = Annotated[
 NO_JOB = problem(404, "There is no job with this id.", "job_not_found")
 GONE = problem(410, "The job was deleted.", "job_deleted")
 NO_LOG = problem(503, "The event log does not answer; Retry-After says when to try again.", "log_unavailable")
-
-IF_NONE_MATCH: dict[str, Any] = {
-    "parameters": [
-        {
-            "name": "If-None-Match",
-            "in": "header",
-            "required": False,
-            "schema": {"type": "string"},
-            "description": "Tags that the client has; 304 if one is still right.",
-            "example": 'W/"5f70bf18a086007016e948b0"',
-        }
-    ]
-}

@@ -7,7 +7,6 @@ Does not live here: what a record means (`records`), reading rows (`unpickle`), 
 
 import asyncio
 import hashlib
-import os
 import posixpath
 import shutil
 import sqlite3
@@ -20,7 +19,7 @@ from typing import Any
 from services.standalone.predecessor.records import OldJob, SkippedError, old_job, old_preset, old_project
 from services.standalone.predecessor.unpickle import RefusedRowError, read_row
 from shared import base_dirs
-from shared.artifacts import Artifact
+from shared.artifacts import Artifact, publish_again
 from shared.eventlog.port import ConflictError, EventLog, Expect
 from shared.events.library import PresetSaved, ProjectSaved
 from shared.events.subjects import job_filter, preset_subject, project_subject
@@ -186,11 +185,7 @@ def _bring_files(job: OldJob, old_base: Path, outputs: list[Path], layout: Layou
 
 
 def _bring(old: Path, new: Path, layout: Layout) -> Artifact:
-    new.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(old, new, follow_symlinks=False)
-    except OSError:  # another file system, or one without links
-        shutil.copy2(old, new, follow_symlinks=False)
+    publish_again(old, new)
     digest = hashlib.sha256()
     with new.open("rb") as file:
         while block := file.read(HASH_BLOCK):

@@ -123,9 +123,9 @@ def _printable(cues: Sequence[Cue]) -> list[tuple[int, int, str]]:
     for place, (start, end, text) in enumerate(kept):
         follows = kept[place + 1][0] if place + 1 < len(kept) else None
         if end <= start:
-            end = start + 1  # noqa: PLW2901 - repaired in place
+            end = start + 1  # noqa: PLW2901 -- repaired in place
             if follows == start and start > free_from:
-                start, end = start - 1, start  # noqa: PLW2901 - repaired in place
+                start, end = start - 1, start  # noqa: PLW2901 -- repaired in place
         printed.append((start, end, text))
         free_from = end
     return printed

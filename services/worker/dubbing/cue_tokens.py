@@ -24,12 +24,12 @@ _COST_PLAIN = 2.0
 _COST_LEANING = 3.0
 
 _SPACES = re.compile(r"[^\S\u00a0\u2007\u202f]+")
-_STRIP = "\"'“”‘’«»()[]¿¡"  # noqa: RUF001 - quotes around a word are meant
-_MARKS_NEVER_FIRST = "、。，．！？：；・…—～」』）】》〉〕｝’”％,.!?:;)]}%"  # noqa: RUF001 - full-width marks are meant
+_STRIP = "\"'“”‘’«»()[]¿¡"  # noqa: RUF001 -- quotes around a word are meant
+_MARKS_NEVER_FIRST = "、。，．！？：；・…—～」』）】》〉〕｝’”％,.!?:;)]}%"  # noqa: RUF001 -- full-width marks are meant
 _LETTERS_NEVER_FIRST = "ーぁぃぅぇぉっゃゅょァィゥェォッャュョ々ะาำๅๆฯ"
 _NEVER_FIRST = frozenset(_MARKS_NEVER_FIRST + _LETTERS_NEVER_FIRST)
 """Kinsoku: characters that may not begin a line (closing marks, small kana, Thai following vowels)."""
-_NEVER_LAST = frozenset("「『（【《〈〔｛‘“([{เแโใไ")  # noqa: RUF001 - as above
+_NEVER_LAST = frozenset("「『（【《〈〔｛‘“([{เแโใไ")  # noqa: RUF001 -- as above
 """Characters that may not end a line (opening marks, Thai leading vowels)."""
 
 

@@ -35,9 +35,9 @@ MAX_WORD_S = 3.0
 UNTRUSTED_WORD_S = 0.5
 """Length given to a word whose times contradict its neighbours'."""
 
-SENTENCE_ENDS = frozenset(".!?…。！？．｡؟۔।")  # noqa: RUF001 - full-width and Arabic marks are meant
-CLAUSE_ENDS = frozenset(",;:—–、，；：،؛")  # noqa: RUF001 - as above
-_CLOSERS = "\"'”’»)]}」』）】》〉"  # noqa: RUF001 - as above
+SENTENCE_ENDS = frozenset(".!?…。！？．｡؟۔।")  # noqa: RUF001 -- full-width and Arabic marks are meant
+CLAUSE_ENDS = frozenset(",;:—–、，；：،؛")  # noqa: RUF001 -- as above
+_CLOSERS = "\"'”’»)]}」』）】》〉"  # noqa: RUF001 -- as above
 _ABBREVIATIONS = frozenset(
     {"mr", "mrs", "ms", "dr", "prof", "sr", "sra", "srta", "dra", "st", "vs", "e.g", "i.e", "vol", "mme", "mlle", "sig"}
     | {"dott", "ing", "ud", "uds", "núm", "pág", "pp", "cf", "dept", "capt", "lt"}
@@ -182,7 +182,7 @@ def ends_sentence(text: str) -> bool:
         return False
     if bare[-1] != "." or bare.endswith(".."):
         return True
-    stem = bare[:-1].lstrip(_CLOSERS + "¿¡«“‘([").lower()  # noqa: RUF001 - opening quotes are meant
+    stem = bare[:-1].lstrip(_CLOSERS + "¿¡«“‘([").lower()  # noqa: RUF001 -- opening quotes are meant
     initial = len(stem) == 1 and stem.isalpha() and stem not in "aiouyeéàó"
     return not (initial or stem in _ABBREVIATIONS)
 

@@ -117,7 +117,7 @@ class Coqui:
             raise EngineError(f"coqui: the model is not configured for {language!r}")
         return DEFAULT_VOICE
 
-    def synthesize(self, text: str, language: str, voice: str, rate: float) -> tuple[Samples, int]:  # noqa: ARG002
+    def synthesize(self, text: str, language: str, voice: str, rate: float) -> tuple[Samples, int]:  # noqa: ARG002 -- the engines' common signature
         """Return speech at the model's own rate. The API has no control of pace common to all models."""
         if voice not in self.voices(language):
             raise EngineError(f"coqui has no voice {voice!r} for {language!r}")

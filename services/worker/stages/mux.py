@@ -64,7 +64,8 @@ class Parts:
 
 
 def params(command: StageCommand) -> dict[str, Fact]:
-    return {"tgt_lang": command.job.tgt_lang, "aac_bits_per_channel": AAC_BITS_PER_CHANNEL, "revision": 1}
+    told: dict[str, Fact] = {} if command.job.keeping.transcript else {"subtitles": False}
+    return {"tgt_lang": command.job.tgt_lang, "aac_bits_per_channel": AAC_BITS_PER_CHANNEL, "revision": 1, **told}
 
 
 def engine(_command: StageCommand, _engines: Engines) -> EngineUsed:
@@ -113,7 +114,12 @@ def run(context: StageContext) -> StageResult:
 def _subtitles(
     context: StageContext, transcript: Transcript, translation: Translation, speech: SpeechManifest
 ) -> tuple[SubtitleTrack, ...]:
-    """Return the tracks; none of the source where a translation came without the words that it translates."""
+    """Return the tracks; none of the source where a translation came without the words that it translates.
+
+    None at all for a job of which no text is to be kept.
+    """
+    if not context.command.job.keeping.transcript:
+        return ()
     target = write_subtitles(
         context.paths,
         "target",

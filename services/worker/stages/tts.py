@@ -6,9 +6,10 @@ A line is cached by what decides its sound, so a killed synthesis goes on with t
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import ffmpeg as graph
@@ -29,7 +30,6 @@ from shared.commands import StageCommand
 from shared.events.types import EngineUsed, Issue
 from shared.ffmpeg import Ffmpeg
 from shared.job.model import OUT_OF_MEMORY
-from shared.layout import Layout
 from shared.manifests import SpeechManifest, SpokenLine, TranslatedSegment, Translation
 from shared.media_inputs import FILE
 
@@ -53,7 +53,7 @@ def chosen(command: StageCommand, engines: Engines) -> TtsEngine:
 
 @dataclass(frozen=True)
 class Take:
-    """One synthesised line in the owner's cache; `natural_s` is its length in seconds."""
+    """One synthesised line in the cache; `natural_s` is its length in seconds."""
 
     key: str
     path: Path
@@ -61,11 +61,10 @@ class Take:
 
 
 class TakeCache:
-    """Takes by what decides their sound: text, voice, rate, engine and weights."""
+    """Takes by what decides their sound: text, voice, rate, engine and weights; `path_of` says where one's key is."""
 
-    def __init__(self, layout: Layout, owner: str, speaker: TtsEngine, language: str) -> None:
-        self._layout = layout
-        self._owner = owner
+    def __init__(self, path_of: Callable[[str], Path], speaker: TtsEngine, language: str) -> None:
+        self._path_of = path_of
         self._speaker = speaker
         self._language = language
         self._engine = engine_used(speaker)
@@ -75,7 +74,7 @@ class TakeCache:
         """Return the cached take, or speak it now. Raises StageError `engine_failed` or `out_of_memory`, OSError."""
         material = [text, self._language, voice, rate, self._engine.name, self._engine.version, self._engine.digest]
         key = hashlib.sha256(json.dumps(material).encode()).hexdigest()
-        path = self._layout.take(self._owner, key)
+        path = self._path_of(key)
         if not path.exists():
             with working(self._speaker):
                 samples, sample_rate = self._speaker.synthesize(text, self._language, voice, rate)
@@ -88,6 +87,12 @@ class TakeCache:
         return Take(key, path, info.frames / info.samplerate)
 
 
+def take_path(context: StageContext, key: str) -> Path:
+    """Return where a take is cached: among the owner's, or in the job's own files if its words must not outlive it."""
+    job = context.command.job
+    return context.layout.take(job.owner, key) if job.keeping.transcript else context.paths.own_take(key)
+
+
 def run(context: StageContext) -> StageResult:
     """Raises StageError `nothing_spoken`, `engine_failed` or `out_of_memory`, EngineError, FfmpegError, OSError."""
     translation = Translation.model_validate_json(context.input("translation").read_bytes())
@@ -97,7 +102,7 @@ def run(context: StageContext) -> StageResult:
     context.load(speaker)
     language = context.command.job.tgt_lang
     voice = speaker.default_voice(language)
-    cache = TakeCache(context.layout, context.command.job.owner, speaker, language)
+    cache = TakeCache(partial(take_path, context), speaker, language)
     slots = plan_slots([(line.start, line.end) for line in translation.segments], duration_s=duration_s)
 
     lines: list[SpokenLine] = []

@@ -90,6 +90,9 @@ def test_who_is_signed_in_is_told_that_it_is_not_there(services: dict[str, str])
     assert local_http.get(f"http://{services['library']}/api/jobs%0a").json()["code"] == "http_404"
     wrong = local_http.request("PROPFIND", f"http://{services['library']}/api/jobs")
     assert (wrong.status_code, wrong.headers["Allow"]) == (405, "GET, HEAD")
+    for method in ("GET", "DELETE"):
+        wrong = local_http.request(method, f"http://{services['ingest']}/api/uploads/init")
+        assert (wrong.status_code, wrong.headers["Allow"]) == (405, "POST"), "no upload whose id is `init`"
 
 
 def test_health_is_everybodys_and_told_safely(services: dict[str, str]) -> None:

@@ -143,6 +143,22 @@ def test_signing_out_ends_a_stream_properly_and_is_known_within_a_second(system:
     assert untouched.seconds_until_its_end(SECOND) < SECOND
 
 
+def test_another_cookie_after_a_proof_is_the_only_one_everywhere_at_once(system: System) -> None:
+    session = system.sign_in()
+    stream = Listener(f"{system.library.url}/api/events", session.reading)
+    answer = httpx.post(
+        f"{system.ingest.url}/api/auth/confirm", json={"password": PASSWORD}, headers=session.writing, timeout=30
+    )
+    renewed = Session.of(answer)
+    assert system.read(renewed).status_code == 200
+    assert stream.seconds_until_its_end(SECOND) < SECOND
+    assert stream.ended_properly
+    assert system.until(session, 401, SECOND) < SECOND
+    going_on = Listener(f"{system.library.url}/api/events", renewed.reading)
+    system.sign_out(renewed)
+    assert going_on.seconds_until_its_end(SECOND) < SECOND
+
+
 def test_signing_out_closes_a_web_socket(system: System) -> None:
     session, job_id = system.sign_in(), system.library.finished_job()
     with open_socket(

@@ -1,6 +1,7 @@
 """How accounts come to be and end, over a real socket: set-up, invites, roles, disabling, resetting a password."""
 
 import stat
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -118,6 +119,22 @@ def test_an_invite_lets_one_person_make_one_account_with_a_password_of_their_own
     (listed,) = [item for item in boss.get("/api/admin/invites").json()["items"] if item["id"] == made["id"]]
     assert (listed["state"], listed["used_by"]) == ("used", answer.json()["id"])
     assert "token" not in listed
+
+
+def test_a_session_that_somebody_left_open_makes_no_admin(door: Door) -> None:
+    boss, other = admin(door), door.browser(door.person())
+    with door.rows() as rows:
+        rows.execute("UPDATE sessions SET confirmed_at = ?", (time.time() - 301,))
+    user = f"/api/users/{other.get('/api/auth/me').json()['id']}"
+    for method, path, body in (
+        ("PUT", user, {"role": "admin"}),
+        ("POST", "/api/admin/invites", {"role": "admin"}),
+        ("POST", f"{user}/password_reset", None),
+    ):
+        refused = boss.ask(method, path, body)
+        assert (refused.status_code, refused.json()["code"]) == (403, "confirmation_required"), path
+    boss.take(boss.post("/api/auth/confirm", {"password": PASSWORD}))
+    assert boss.ask("PUT", user, {"role": "editor"}).json()["role"] == "editor"
 
 
 def test_an_invite_that_was_withdrawn_or_never_was_is_refused(door: Door) -> None:

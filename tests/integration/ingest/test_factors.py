@@ -300,7 +300,7 @@ def test_what_came_in_by_a_code_has_proved_nothing_itself(opened: Open, name: st
     assert problem(device.post("/api/auth/totp/setup")) == (403, "confirmation_required")
     login = begun_on(next_one)
     assert problem(device.post("/api/auth/qr/approve", approval(login))) == (403, "confirmation_required")
-    assert device.post("/api/auth/confirm", {"password": "correct horse battery staple"}).status_code == 200
+    assert device.confirm(password="correct horse battery staple").status_code == 200
     assert device.post("/api/auth/qr/approve", approval(login)).status_code == 200
 
 

@@ -1,12 +1,10 @@
 """Signing in with another service, over sockets: the running ingest, a real OpenID provider, and browsers.
 
-The provider is `oidc-provider-mock`, in a process of its own. What a hostile one could say is `test_oidc_provider`'s.
+What a hostile one could say is `test_oidc_provider`'s.
 """
 
 import contextlib
 import itertools
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,9 +14,10 @@ import httpx
 import pyotp
 import pytest
 
-from tests.broker import BinaryBroker, free_port, wait_for_port
+from tests.broker import BinaryBroker, free_port
 from tests.integration.ingest.browser import Browser, account, in_auth_db
 from tests.integration.ingest.service import Ingest, running_ingest
+from tests.oidc_provider import running_provider
 
 Open = Callable[[], Browser]
 _addresses = itertools.count(2)
@@ -26,18 +25,8 @@ _addresses = itertools.count(2)
 
 @pytest.fixture(scope="module")
 def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    port = free_port()
-    claims = '{"sub": "s-%s", "preferred_username": "%s", "email": "%s@example.org", "email_verified": true}'
-    people = [part for name in ("maria", "joao", "admin") for part in ("--user-claims", claims % (name, name, name))]
-    command = [sys.executable, "-W", "ignore", "-m", "oidc_provider_mock", "-p", str(port), "--require-nonce", *people]
-    with (tmp_path_factory.mktemp("provider") / "log").open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output)
-    try:
-        wait_for_port(port, 30)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(20)
+    with running_provider(tmp_path_factory.mktemp("provider")) as issuer:
+        yield issuer
 
 
 @pytest.fixture(scope="module")

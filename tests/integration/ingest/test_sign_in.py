@@ -3,6 +3,8 @@
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from http.cookies import SimpleCookie
 from urllib.parse import urlencode
 
@@ -40,7 +42,7 @@ def test_v2_content_length_is_that_of_the_body_and_the_body_has_what_clients_nee
 ) -> None:
     name = door.person("operator")
     fields = {"username": name, "password": PASSWORD} | ({"session": "true"} if session else {})
-    as_json = '{"username": "%s", "password": "%s", "session": %s}' % (name, PASSWORD, str(session).lower())  # noqa: UP031
+    as_json = '{"username": "%s", "password": "%s", "session": %s}' % (name, PASSWORD, str(session).lower())  # noqa: UP031 -- braces
     for kind, sent in ((JSON, as_json.encode()), (FORM, urlencode(fields).encode())):
         status, headers, body = door.raw(path, kind, sent)
         assert status == b"HTTP/1.1 200 OK"
@@ -174,7 +176,46 @@ def test_a_confirmation_counts_for_this_session_and_is_needed_after_five_minutes
         assert browser.post("/api/auth/confirm", proof).status_code == status, proof
     answer = browser.post("/api/auth/confirm", {"password": PASSWORD})
     assert answer.json()["ok"] is True
+    browser.take(answer)
     assert browser.post("/api/auth/sessions/revoke_all").status_code == 200
+
+
+def test_a_confirmation_gives_the_session_another_cookie_and_the_old_one_is_refused_at_once(door: Door) -> None:
+    browser = door.browser(door.person())
+    before = replace(browser)
+    (device,) = browser.get("/api/auth/sessions").json()["items"]
+    answer = browser.post("/api/auth/confirm", {"password": PASSWORD})
+    browser.take(answer)
+    assert browser.cookie not in ("", before.cookie)
+    assert browser.csrf not in ("", before.csrf)
+    cookie = answer.headers["set-cookie"].lower()
+    for said in ("httponly", "secure", "samesite=lax", "path=/"):
+        assert said in cookie
+    assert answer.headers["cache-control"] == "no-store"
+    refused = before.get("/api/auth/me")
+    assert (refused.status_code, refused.json()["code"]) == (401, "invalid_credential")
+    (after,) = browser.get("/api/auth/sessions").json()["items"]
+    times = {"last_used_at"}
+    assert {name: after[name] for name in set(after) - times} == {name: device[name] for name in set(device) - times}
+    assert browser.post("/api/auth/sessions/revoke_all").status_code == 200
+
+
+def test_of_ten_confirmations_at_once_the_one_that_won_leaves_a_session_that_works(door: Door) -> None:
+    """Two answers with two cookies would leave the browser with the one that came last, whichever that is."""
+    browser = door.browser(door.person())
+    with ThreadPoolExecutor(10) as threads:
+        answers = list(threads.map(lambda _: browser.post("/api/auth/confirm", {"password": PASSWORD}), range(10)))
+    (won,) = [answer for answer in answers if answer.status_code == 200]
+    assert {answer.status_code for answer in answers} <= {200, 401, 429, 503}
+    browser.take(won)
+    assert browser.get("/api/auth/me").status_code == 200
+
+
+def test_a_program_that_confirms_keeps_its_tokens(door: Door) -> None:
+    program = door.program(door.person())
+    answer = program.post("/api/auth/confirm", {"password": PASSWORD})
+    assert (answer.status_code, answer.json()["csrf_token"], session_cookie(answer)) == (200, "", None)
+    assert program.post("/api/auth/sessions/revoke_all").status_code == 200
 
 
 def test_who_has_no_second_factor_confirms_nothing_with_a_code(door: Door) -> None:

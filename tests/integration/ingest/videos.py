@@ -3,6 +3,7 @@
 Lives here: the files. Does not live here: what ingest says to them.
 """
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -26,6 +27,11 @@ def make(target: Path, *args: str) -> Path:
 
 def short(directory: Path) -> Path:
     return make(directory / "short.mp4", "-c", "copy")
+
+
+def other_bytes(video: bytes) -> bytes:
+    """Return the same film in other bytes, of which no ingest knows anything yet: another box at the end of an mp4."""
+    return video + b"\x00\x00\x00\x10free" + os.urandom(8)
 
 
 def mkv(directory: Path) -> Path:

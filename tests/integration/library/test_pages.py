@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -83,10 +84,11 @@ def test_what_people_wrote_is_text_on_every_page(served: Served, ids: list[str])
     saved = {"owner": "local", "created_at": NOW}
     served.append(
         event(ProjectSaved, PROJECT, name=EVIL, **saved),
-        event(PresetSaved, PRESET, name=EVIL, tgt_lang="pt", **saved),
+        event(PresetSaved, PRESET, name=EVIL, tgt_lang="pt", profile={"asr_model": EVIL, EVIL: 1}, **saved),
         event(WebhookSaved, HOOK, url="https://example.org", description=EVIL, **saved),
     )
     paths = ["/ui/jobs", f"/ui/jobs?q={EVIL}&tag={EVIL}&project={EVIL}", "/ui/projects", "/ui/webhooks"]
+    paths += ["/ui/settings", "/ui/admin/limits", f"/ui/admin/users/{quote(EVIL)}/settings"]
     paths += [f"/ui/jobs/{ids[-1]}", f"/ui/jobs/{ids[-2]}?history=true"]
     for path in paths:
         page = served.get(path)

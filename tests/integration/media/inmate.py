@@ -78,6 +78,11 @@ def limit_parent():
     resource.prlimit(int(PARENT), resource.RLIMIT_CORE)
 
 
+def slow_parent_down():
+    # To where it is: whether one may is judged all the same, and a test that is free to do it stays as fast as it was.
+    os.setpriority(os.PRIO_PROCESS, int(PARENT), os.getpriority(os.PRIO_PROCESS, int(PARENT)))
+
+
 def write_output():
     with open("/proc/self/fd/" + OUTPUT, "r+b") as file:
         file.truncate(0)
@@ -122,7 +127,7 @@ ATTEMPTS = {
     "read its parent's memory": look_into_parent,
     "signal its parent": lambda: os.kill(int(PARENT), 0),
     "limit its parent": limit_parent,
-    "slow its parent down": lambda: os.setpriority(os.PRIO_PROCESS, int(PARENT), 19),
+    "slow its parent down": slow_parent_down,
     "make a name space": lambda: checked(libc.unshare(0x10000000)),
     "mount": lambda: checked(libc.mount(b"none", b"/proc", b"tmpfs", 0, None)),
     "keep a key": lambda: call("add_key", b"user", b"inmate", b"x", 1, -3),

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,13 @@ from services.worker.dubbing.ducking import DEPTH_DB
 from services.worker.stages import mux
 from services.worker.stages.media_engine import measure
 from shared.ffmpeg import Ffmpeg
+from shared.keeping import Keeping
 from shared.media_probe import demux, probe
 from tests.integration.media.films import (
     BED_HZ,
+    LINES,
     RATE,
+    SAID,
     VOICE_HZ,
     VOICE_SPANS,
     Dubbed,
@@ -286,6 +290,19 @@ class TestMux:
         text = (dubbed.context.paths.output_root / names["subs_target_srt"]).read_text()
         assert "00:00:01,000 --> " in text
         assert "jovem" in text
+
+    def test_of_a_job_that_keeps_no_text_no_file_can_be_read(self, ffmpeg: Ffmpeg, film: Path, tmp_path: Path) -> None:
+        usual = dub(ffmpeg, tmp_path, film, until="mix").context
+        job = usual.command.job.model_copy(update={"keeping": Keeping(transcript=False)})
+        context = replace(usual, command=usual.command.model_copy(update={"job": job}))
+        result = mux.run(context)
+        assert [output.name for output in result.outputs] == ["dub_mkv", "dub_mp4"]
+        assert result.issues == []
+        assert not context.paths.subs.exists()
+        for path in (context.paths.dub_mkv, context.paths.dub_mp4):
+            assert {stream["codec_type"] for stream in streams(ffmpeg, path)} == {"video", "audio"}
+            assert not [text for text in (*LINES, *SAID) if text.encode() in path.read_bytes()]
+        assert mux.params(context.command) != mux.params(usual.command), "jobs that keep theirs do not re-use it"
 
     def test_a_name_that_a_shell_or_ffmpeg_could_misread_is_only_a_name(self, awkward: Dubbed) -> None:
         assert awkward.issues == []

@@ -163,10 +163,10 @@ class Moody:
     def pairs(self) -> frozenset[tuple[str, str]]:
         return frozenset({("en", "pt")})
 
-    def cost(self, source: str, target: str) -> float:  # noqa: ARG002
+    def cost(self, source: str, target: str) -> float:  # noqa: ARG002 -- an engine's signature
         return 1.0
 
-    def translate(self, texts: list[str], source: str, target: str) -> list[MtText]:  # noqa: ARG002
+    def translate(self, texts: list[str], source: str, target: str) -> list[MtText]:  # noqa: ARG002 -- an engine's signature
         if any(self.refuses(text) for text in texts):
             raise EngineError("moody: not today")
         return [MtText(text.upper()) for text in texts]
@@ -229,7 +229,7 @@ def test_the_route_goes_around_an_engine_to_avoid_while_it_can(tmp_path: Path) -
     class Dearer(Moody):
         name = "dearer"
 
-        def cost(self, source: str, target: str) -> float:  # noqa: ARG002
+        def cost(self, source: str, target: str) -> float:  # noqa: ARG002 -- an engine's signature
             return 9.0
 
     both: dict[Kind, Sequence[EngineFactory]] = {

@@ -20,6 +20,7 @@ from shared.artifacts import describe
 from shared.commands import StageCommand
 from shared.events.envelope import Value
 from shared.ffmpeg import Ffmpeg
+from shared.keeping import Keeping
 from shared.layout import Layout
 from shared.manifests import SpeechManifest, StageManifest, TranslatedSegment, Translation
 from tests.factories import command, submitted_data
@@ -61,12 +62,12 @@ class Hanging(Hibari):
 
 
 class Exhausted(Hibari):
-    def synthesize(self, text: str, language: str, voice: str, rate: float) -> tuple[Samples, int]:  # noqa: ARG002
+    def synthesize(self, text: str, language: str, voice: str, rate: float) -> tuple[Samples, int]:  # noqa: ARG002 -- an engine's signature
         raise RuntimeError("Failed to allocate memory for requested buffer of size 4096")
 
 
 class Mute(Hibari):
-    def synthesize(self, text: str, language: str, voice: str, rate: float) -> tuple[Samples, int]:  # noqa: ARG002
+    def synthesize(self, text: str, language: str, voice: str, rate: float) -> tuple[Samples, int]:  # noqa: ARG002 -- an engine's signature
         raise EngineError("hibari: not today")
 
 
@@ -130,6 +131,19 @@ def test_a_killed_synthesis_goes_on_with_the_first_line_that_has_no_take(tmp_pat
     assert result.facts["takes_synthesised"] == 2
     assert [line.text for line in spoken(tmp_path).lines] == list(LINES)
     assert {path: path.stat().st_mtime_ns for path in takes} == takes, "what was spoken is not written again"
+
+
+def test_lines_of_a_job_that_keeps_no_text_are_cached_in_its_own_directory(tmp_path: Path) -> None:
+    """They go with it at its end, and no other job's are taken away with them."""
+    order = job(tmp_path, LINES[:2])
+    own = order.model_copy(update={"job": order.job.model_copy(update={"keeping": Keeping(transcript=False)})})
+    tts.run(context(tmp_path, own, Speaking(EngineOptions(tmp_path))))
+    layout = Layout(tmp_path)
+    assert len(list((layout.job("job", "film", "film").work / "takes").iterdir())) == 2
+    assert not layout.takes.exists()
+    again = Speaking(EngineOptions(tmp_path))
+    tts.run(context(tmp_path, own, again))
+    assert again.said == []
 
 
 @pytest.mark.parametrize("timing_fit", [True, False])

@@ -69,7 +69,7 @@ class Bench:
     async def seen(self, wanted: StageCommand, kind: type[Any], count: int = 1) -> list[Any]:
         """Return the events of this type once there are so many."""
         async with asyncio.timeout(60):
-            while len(found := await self.events(wanted, kind)) < count:  # noqa: ASYNC110
+            while len(found := await self.events(wanted, kind)) < count:  # noqa: ASYNC110 -- it has no event
                 await asyncio.sleep(0.05)
         return found
 
@@ -78,7 +78,7 @@ class Bench:
 
     async def queue_is_empty(self) -> None:
         async with asyncio.timeout(10):
-            while await self.queued():  # noqa: ASYNC110
+            while await self.queued():  # noqa: ASYNC110 -- it has no event
                 await asyncio.sleep(0.05)
 
 

@@ -10,8 +10,9 @@ from starlette.types import Message
 
 from shared.access.credentials import csrf_token, digest
 from shared.access.guard import AccessGuard
+from shared.access.key_rate import REQUESTS_A_MINUTE, KeyRate
 from shared.access.resolution import Revoked
-from shared.access.rules import PERSON, PUBLIC, SIGNED_IN, Rules
+from shared.access.rules import ADMIN_IN_PERSON, PERSON, PUBLIC, SIGNED_IN, Rules
 from shared.access.running import LOOK_S, Running
 from tests.unit.access.asking import COOKIE, Accounts, Answered, ask, echo, key, person, session, with_local_key
 
@@ -22,6 +23,7 @@ TABLE = Rules(
         "POST /open": PUBLIC,
         "GET /me": SIGNED_IN,
         "POST /password": PERSON,
+        "POST /invites": ADMIN_IN_PERSON,
         "GET /jobs": "read:job",
         "POST /jobs": "submit:job",
         "GET /jobs/{job_id}": "read:job",
@@ -40,7 +42,9 @@ class Door:
         self.accounts = Accounts()
         identity, self.local_key = with_local_key(directory, self.accounts)
         self.running = Running(identity.of)
-        self.guard = AccessGuard(app, TABLE, identity, self.running, COOKIE)
+        self.guard = AccessGuard(
+            app, TABLE, identity, self.running, COOKIE, KeyRate(lambda: 0)
+        )  # time stands still for keys
 
     def signed_in(self, token: str, **principal: Any) -> str:
         self.accounts.known[digest(token)] = person(**principal)
@@ -134,6 +138,20 @@ async def test_an_account_is_managed_by_its_person_and_by_no_key(door: Door) -> 
     assert (await door.ask("POST", "/password", {"Authorization": f"Bearer {token}"})).status == 200
 
 
+async def test_who_may_come_in_is_an_admins_to_say_in_person_or_this_machines_operators_and_no_keys(door: Door) -> None:
+    shown = door.signed_in(key(), kind="key", role="admin")
+    refused = await door.ask("POST", "/invites", {"X-Api-Key": shown})
+    assert (refused.status, refused.code) == (403, "person_needed")
+    narrow = door.signed_in(key(), kind="key", role="admin", scopes=frozenset({"read:job"}))
+    editor = door.signed_in(session(), kind="token", role="editor")
+    for headers in ({"X-Api-Key": narrow}, {"Authorization": f"Bearer {editor}"}):
+        refused = await door.ask("POST", "/invites", headers)
+        assert (refused.status, refused.code, refused.json()["scope"]) == (403, "scope_missing", "admin:*")
+    admin = door.signed_in(session(), kind="token")
+    for headers in ({"X-Api-Key": door.local_key}, {"Authorization": f"Bearer {admin}"}):
+        assert (await door.ask("POST", "/invites", headers)).status == 200
+
+
 async def test_this_machines_own_key_asks_no_account_and_ends_with_its_file(tmp_path: Path) -> None:
     door = Door(tmp_path)
     door.accounts.away = True
@@ -206,6 +224,32 @@ async def test_a_key_that_is_bound_to_a_network_is_nobodys_elsewhere(door: Door)
     assert (await door.ask("GET", "/jobs", {"X-Api-Key": shown}, **{"dubline.address": "10.1.2.3"})).status == 200
 
 
+async def test_a_key_asks_600_times_a_minute_whatever_it_asks_and_each_key_for_itself(door: Door) -> None:
+    one = {"X-Api-Key": door.signed_in(key(), kind="key", credential="k1")}
+    other = {"X-Api-Key": door.signed_in(key(), kind="key", credential="k2")}
+    for number in range(REQUESTS_A_MINUTE):
+        assert (await door.ask("GET", "/open" if number % 2 else "/jobs", one)).status == 200
+    for path in ("/open", "/jobs", "/not-there"):
+        answered = await door.ask("GET", path, one)
+        assert (answered.status, answered.code, answered.json()["limit"]) == (429, "too_many_requests", "key")
+        assert answered.headers["retry-after"] == "1"
+    assert (await door.ask("GET", "/jobs", other)).status == 200
+
+
+async def test_people_and_this_machines_own_key_are_not_counted_by_the_guard(door: Door) -> None:
+    token = door.signed_in(session())
+    for _ in range(REQUESTS_A_MINUTE + 100):
+        assert (await door.ask("GET", "/jobs", {"Authorization": f"Bearer {token}"})).status == 200
+        assert (await door.ask("GET", "/jobs", {"X-Api-Key": door.local_key})).status == 200
+
+
+async def test_a_key_that_is_stolen_and_used_elsewhere_takes_nothing_from_its_owner(door: Door) -> None:
+    shown = door.signed_in(key(), kind="key", networks=("10.0.0.0/8",))
+    for _ in range(REQUESTS_A_MINUTE + 100):
+        assert (await door.ask("GET", "/jobs", {"X-Api-Key": shown}, **{"dubline.address": "192.0.2.7"})).status == 401
+    assert (await door.ask("GET", "/jobs", {"X-Api-Key": shown}, **{"dubline.address": "10.1.2.3"})).status == 200
+
+
 class Streaming:
     """An application that sends until it is ended; `length` promises one."""
 
@@ -246,15 +290,21 @@ async def stream(door: Door, app: Streaming, token: str, sent: list[Message]) ->
     return running
 
 
-@pytest.mark.parametrize("revoked", [Revoked(user="u_1"), Revoked(credentials=frozenset({"other", "s1"}))])
-async def test_a_stream_ends_properly_when_its_credential_is_revoked(tmp_path: Path, revoked: Revoked) -> None:
+@pytest.mark.parametrize("what", ["user", "credential", "token"])
+async def test_a_stream_ends_properly_when_its_credential_is_revoked(tmp_path: Path, what: str) -> None:
     app, sent = Streaming(), list[Message]()
     door = Door(tmp_path, app)
-    running = await stream(door, app, door.signed_in(session()), sent)
-    door.running.end(Revoked(user="u_2", credentials=frozenset({"s2"})))
+    token = door.signed_in(session())
+    running = await stream(door, app, token, sent)
+    door.running.end(Revoked(user="u_2", credentials=frozenset({"s2"}), digests=frozenset({digest("another")})))
     await asyncio.sleep(0)
     assert not app.ended.is_set()
-    door.running.end(revoked)
+    revoked = {
+        "user": Revoked(user="u_1"),
+        "credential": Revoked(credentials=frozenset({"other", "s1"})),
+        "token": Revoked(digests=frozenset({digest("another"), digest(token)})),
+    }
+    door.running.end(revoked[what])
     async with asyncio.timeout(1):
         await running
     assert app.ended.is_set()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import structlog
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
@@ -20,15 +21,19 @@ from shared.access.front import Front
 from shared.access.remote import Assertions, RemoteAccess, allowed_networks
 from shared.access.resolution import AccessUnavailableError
 from shared.settings import Settings
-from tests.unit.access.asking import Accounts, Answered, ask, echo
+from tests.unit.access.asking import Accounts, Answered, ask, echo, with_local_key
 
 AUDIENCE = "f00d" * 16
+
+
+def no_key(_digest: str) -> bool:
+    return False
 
 
 async def from_address(
     address: str, mode: str, allowed: str = "", *, path: str = "/api/jobs", assertion: str = "", access: Any = None
 ) -> Answered:
-    app = RemoteAccess(echo, allowed_networks(mode, allowed), access)
+    app = RemoteAccess(echo, allowed_networks(mode, allowed), access, no_key)
     headers = {"Cf-Access-Jwt-Assertion": assertion} if assertion else {}
     return await ask(app, "GET", path, headers, **{"dubline.address": address})
 
@@ -63,6 +68,68 @@ async def test_the_networks_of_a_mode(address: str, mode: str, allowed: str, sta
     assert answered.status == status
     if status == 403:
         assert answered.code == "address_not_allowed"
+
+
+def test_off_does_not_look_at_the_networks_and_says_so(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, remote_access_mode="off", allowed_subnets="10.0.0.0/8")
+    with structlog.testing.capture_logs() as told:
+        assert Front.of(settings, Accounts()).allowed == ()
+    assert [line["event"] for line in told] == ["allowed_subnets_not_looked_at"]
+    with structlog.testing.capture_logs() as told:
+        Front.of(settings.model_copy(update={"remote_access_mode": "tailscale"}), Accounts())
+    assert told == []
+
+
+class Nothing:
+    """Cloudflare Access that vouches for nobody."""
+
+    async def valid(self, _assertion: str) -> bool:
+        return False
+
+
+LOCAL = ("127.0.0.1", 4711)
+
+
+@pytest.mark.parametrize(
+    ("client", "headers", "status"),
+    [
+        (LOCAL, {}, 200),
+        (("::1", 4711), {}, 200),
+        (("::ffff:127.0.0.1", 4711), {}, 200),
+        (("192.0.2.7", 4711), {}, 403),
+        (None, {}, 403),
+        (LOCAL, {"X-Api-Key": "another"}, 403),
+        (LOCAL, {"X-Forwarded-For": "127.0.0.1"}, 403),
+        (LOCAL, {"X-Forwarded-For": ""}, 403),
+        (LOCAL, {"X-Forwarded-Proto": "http"}, 403),
+        (LOCAL, {"X-Forwarded-Host": "localhost"}, 403),
+        (LOCAL, {"X-Real-IP": "127.0.0.1"}, 403),
+        (LOCAL, {"Forwarded": "for=127.0.0.1"}, 403),
+        (LOCAL, {"Via": "1.1 proxy"}, 403),
+        (LOCAL, {"Cf-Connecting-IP": "127.0.0.1"}, 403),
+        (LOCAL, {"X-Dubline-Gateway": "the-gateways-word"}, 403),
+        (LOCAL, {"X-Dubline-Gateway": ""}, 403),
+    ],
+    ids=str,
+)
+async def test_this_machines_own_key_comes_in_from_this_machine_and_through_no_proxy(
+    tmp_path: Path, client: tuple[str, int] | None, headers: dict[str, str], status: int
+) -> None:
+    """Whatever the address is that somebody says: of a proxy on this machine the peer is loopback, too."""
+    identity, key = with_local_key(tmp_path, Accounts())
+    app = RemoteAccess(echo, allowed_networks("cloudflare", "203.0.113.0/24"), Nothing(), identity.is_local_key)
+    shown = {"X-Api-Key": key} | headers
+    for address in ("127.0.0.1", "203.0.113.9"):
+        answered = await ask(app, "GET", "/api/jobs", shown, client=client, **{"dubline.address": address})
+        assert answered.status == status
+
+
+async def test_without_the_key_nobody_of_this_machine_comes_in(tmp_path: Path) -> None:
+    identity, key = with_local_key(tmp_path, Accounts())
+    app = RemoteAccess(echo, (), Nothing(), identity.is_local_key)
+    for headers in ({}, {"Authorization": f"Bearer {key}"}, {"Cookie": f"__Host-dubline={key}"}):
+        answered = await ask(app, "GET", "/api/jobs", headers, client=LOCAL, **{"dubline.address": "127.0.0.1"})
+        assert (answered.status, answered.code) == (403, "access_jwt_invalid")
 
 
 async def test_supervisors_ask_from_anywhere() -> None:

@@ -14,6 +14,8 @@ RULES = Rules(
         "GET /jobs/{job_id}/logs": "edit:job",
         "GET /files/{path:path}": PUBLIC,
         "HEAD /uploads/{upload_id}": "submit:job",
+        "DELETE /jobs/{job_id}": "submit:job",
+        "POST /jobs/batch": "submit:job",
     }
 )
 
@@ -25,6 +27,9 @@ RULES = Rules(
         ("GET", "/jobs/events", SIGNED_IN),
         ("GET", "/jobs/1", "read:job"),
         ("GET", "/jobs/events/logs", "edit:job"),
+        ("HEAD", "/jobs/events", SIGNED_IN),
+        ("DELETE", "/jobs/1", "submit:job"),
+        ("POST", "/jobs/batch", "submit:job"),
         ("GET", "/files/a/b/../c", PUBLIC),
         ("GET", "/files/", PUBLIC),
         ("HEAD", "/jobs/1", "read:job"),
@@ -50,8 +55,15 @@ def test_a_path_that_segments_cannot_tell_is_no_line(path: str) -> None:
         Rules({f"GET {path}": PUBLIC})
 
 
+def test_a_path_that_is_written_out_is_no_object_for_other_methods() -> None:
+    for method, path in (("DELETE", "/jobs/events"), ("GET", "/jobs/batch"), ("HEAD", "/jobs/batch")):
+        assert RULES.find(method, path) is None, (method, path)
+    assert RULES.methods("/jobs/events") == {"GET", "HEAD"}
+    assert RULES.methods("/jobs/batch") == {"POST"}
+
+
 def test_methods_of_a_path() -> None:
-    assert RULES.methods("/jobs/1") == {"GET", "HEAD"}
+    assert RULES.methods("/jobs/1") == {"DELETE", "GET", "HEAD"}
     assert RULES.methods("/uploads/1") == {"HEAD"}
     assert RULES.methods("/nothing") == set()
 

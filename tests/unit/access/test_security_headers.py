@@ -6,7 +6,7 @@ import pytest
 from fastapi import FastAPI
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
-from shared import problems
+from shared import problem_handlers
 from shared.access.security_headers import SecurityHeaders
 from tests.unit.access.asking import Answered, ask
 
@@ -23,7 +23,7 @@ async def test_every_answer_is_told_to_be_taken_for_what_it_is_and_framed_by_nob
     assert headers["cross-origin-opener-policy"] == "same-origin"
     assert "camera=()" in headers["permissions-policy"]
     assert headers["cache-control"] == "no-store"
-    assert "content-security-policy" not in headers
+    assert {"default-src 'none'", "frame-ancestors 'none'"} <= set(headers["content-security-policy"].split("; "))
 
 
 async def test_a_page_runs_no_script_but_our_files() -> None:
@@ -62,7 +62,7 @@ async def test_v3_no_value_begins_or_ends_with_a_space(path: str) -> None:
 
 async def test_a_crash_is_told_so_too() -> None:
     app = FastAPI()
-    problems.install(app)
+    problem_handlers.install(app)
 
     @app.get("/crash")
     async def crash() -> None:

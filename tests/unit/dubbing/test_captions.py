@@ -65,7 +65,7 @@ def test_what_holds_no_cue_gives_none(text: str) -> None:
 
 
 def test_right_to_left_text_is_untouched() -> None:
-    text = "\u200fשלום, עולם!\u200e\nمرحبا (123)"  # noqa: RUF001
+    text = "\u200fשלום, עולם!\u200e\nمرحبا (123)"  # noqa: RUF001 -- other scripts are meant
     assert parse_vtt(format_vtt([Cue(0, 1, text)])) == parse_srt(format_srt([Cue(0, 1, text)])) == [Cue(0, 1, text)]
 
 

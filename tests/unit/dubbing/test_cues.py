@@ -123,7 +123,7 @@ def test_speech_too_fast_to_read_keeps_its_words_and_is_reported() -> None:
     ("language", "text", "limit"),
     [
         ("ja", "昨日の会議では誰もその提案について話しませんでしたが、今日は皆がそれを知っています。", 13),
-        ("zh", "昨天的会议上没有人谈到这个建议，但是今天每个人都已经知道了这件事情。", 16),  # noqa: RUF001
+        ("zh", "昨天的会议上没有人谈到这个建议，但是今天每个人都已经知道了这件事情。", 16),  # noqa: RUF001 -- full-width marks are meant
         ("ko", "어제 회의에서는 아무도 그 제안에 대해 말하지 않았지만 오늘은 모두가 그것을 알고 있습니다.", 16),
     ],
 )
@@ -134,7 +134,7 @@ def test_east_asian_lines_are_short_and_obey_kinsoku(language: str, text: str, l
     for cue in cues:
         for line in cue.lines:
             assert width(line, language) <= limit
-            assert line[0] not in "、。，ょっー"  # noqa: RUF001
+            assert line[0] not in "、。，ょっー"  # noqa: RUF001 -- full-width marks are meant
 
 
 def test_a_word_wider_than_a_line_is_cut_and_not_lost() -> None:

@@ -49,10 +49,10 @@ def test_japanese_is_not_zero_words() -> None:
 
 
 def test_chinese_sentences_end_at_full_width_marks() -> None:
-    text = "你今天过得怎么样？我很好，谢谢你！我们明天早上再见面吧。"  # noqa: RUF001
+    text = "你今天过得怎么样？我很好，谢谢你！我们明天早上再见面吧。"  # noqa: RUF001 -- full-width marks are meant
     words = [Word(start=i * 0.3, end=i * 0.3 + 0.3, text=char, probability=1) for i, char in enumerate(text)]
     assert "".join(line.text for line in segmented(words)) == text
-    assert all(line.text[-1] in "？！。" for line in segmented(words))  # noqa: RUF001
+    assert all(line.text[-1] in "？！。" for line in segmented(words))  # noqa: RUF001 -- full-width marks are meant
 
 
 def test_a_long_sentence_breaks_at_its_comma() -> None:

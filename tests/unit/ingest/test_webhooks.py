@@ -13,7 +13,7 @@ from fastapi import FastAPI
 
 from services.ingest.routes import webhooks as routes
 from services.ingest.routes.context import Service
-from shared import problems
+from shared import problem_handlers
 from shared.eventlog.memory import MemoryEventLog
 from shared.events.library import WebhookDeleted, WebhookSaved, WebhookSendRequested
 from shared.events.subjects import event_subject
@@ -35,7 +35,7 @@ class Ingest:
         service = SimpleNamespace(settings=SimpleNamespace(**chosen), bus=SimpleNamespace(log=self.log))
         self.app = FastAPI()
         self.app.state.service = cast(Service, service)
-        problems.install(self.app)
+        problem_handlers.install(self.app)
         self.app.include_router(routes.router)
         self.client = httpx.AsyncClient(
             transport=httpx.ASGITransport(SignedIn(self.app, principal())), base_url="http://ingest"

@@ -32,10 +32,7 @@ def layout(tmp_path: Path) -> Layout:
 class Story:
     """A deleter on a log in memory; `finished` collects what it says."""
 
-    def __init__(self, layout: Layout, log: MemoryEventLog, used: Callable[[str], bool] = lambda _: False) -> None:
-        async def is_used(source: str) -> bool:
-            return used(source)
-
+    def __init__(self, layout: Layout, log: MemoryEventLog) -> None:
         async def finished(seq: int) -> None:
             self.finished.append(seq)
             self.told.set()
@@ -43,7 +40,7 @@ class Story:
         self.log = log
         self.finished: list[int] = []
         self.told = asyncio.Event()
-        self.deleter = Deleter(layout, log, finished, is_used)
+        self.deleter = Deleter(layout, log, finished)
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -88,14 +85,6 @@ async def test_a_deletion_is_heard_and_done(layout: Layout) -> None:
     assert files(layout, JOB) == set()
     assert [entry["event"] for entry in logs] == ["job_files_removed"]
     assert files(layout) != set()
-
-
-async def test_a_source_that_another_job_has_too_stays(layout: Layout) -> None:
-    story = Story(layout, await log_with(event(JobCanceled, JOB), DELETED), lambda source: source == SOURCE)
-    with story.running():
-        story.hear()
-        await story.until_told()
-    assert files(layout, JOB) == {f"input/{SOURCE}"}
 
 
 async def test_an_event_that_did_not_apply_removes_nothing(layout: Layout) -> None:

@@ -20,8 +20,9 @@ from shared.events.policy import JobDegraded
 from shared.events.schemas import schemas
 from shared.events.types import JobCanceled, JobImported, JobImportedData
 from shared.job.model import Job
+from shared.keeping import PRIVATE, Keeping
 from shared.layout import Layout
-from shared.manifests import JobManifest
+from shared.manifests import JobManifest, PrivacyFlags
 from tests.factories import context, event, submitted_data
 from tests.unit.library.stories import JOB, log_of, whole_story
 
@@ -152,6 +153,32 @@ def test_it_names_only_what_is_done() -> None:
     manifest = build(job(4), Layout(Path("data")))
     assert manifest.manifests == {"audio": "manifests/audio.json"}
     assert (manifest.outputs.primary, manifest.special.tts_manifest) == ({}, None)
+
+
+@pytest.mark.parametrize(
+    ("keeping", "work", "lines", "flags"),
+    [
+        (Keeping(cache="balanced"), True, True, set()),
+        (Keeping(cache="minimal"), False, False, set()),
+        (Keeping(transcript=False), True, False, {"no_store_transcript"}),
+        (Keeping(source_audio=False), True, True, {"no_store_source_audio"}),
+        (Keeping(cache="minimal", logs=False), False, False, {"minimal_artifacts"}),
+        (PRIVATE, False, False, set(PrivacyFlags.model_fields)),
+    ],
+)
+def test_it_tells_what_was_chosen_and_names_only_what_is_kept(
+    keeping: Keeping, flags: set[str], *, work: bool, lines: bool
+) -> None:
+    story = whole_story(keeping=keeping)
+    for events in (story, story[:-1]):
+        folded = fold(log_of(events))
+        assert folded is not None
+        manifest = build(folded, Layout(Path("data")))
+        ended = folded.state.terminal
+        assert (manifest.layout.work_dir_rel is not None) is (work or not ended)
+        assert (manifest.special.tts_manifest is not None) is (lines or not ended)
+        assert {name for name, wanted in manifest.privacy.model_dump().items() if wanted} == flags
+        jsonschema.validate(json.loads(manifest.encode()), SCHEMA)
 
 
 def test_replay_gives_the_same_bytes(layout: Layout) -> None:

@@ -152,7 +152,7 @@ def test_two_digits_of_a_year_are_at_most_fifty_years_ahead() -> None:
     assert [moment and moment.year for moment in year.values()] == [2076, 1977]
 
 
-@given(st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
+@given(st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001 -- the time zone is given besides
 def test_what_is_sent_is_read_back(moment: datetime) -> None:
     whole = moment.replace(microsecond=0)
     assert parse_http_date(format_http_date(whole)) == whole

@@ -21,6 +21,7 @@ from shared.events.types import (
 )
 from shared.job.model import Job
 from shared.job.stages import GRAPH
+from shared.keeping import PRIVATE
 from shared.telemetry import Progress
 from tests.factories import claimed, completed, event, failed, submitted
 from tests.unit.library.stories import JOB, log_of, results, whole_story
@@ -118,6 +119,11 @@ def test_priority_and_a_requested_pause_are_told() -> None:
         assert not shown(*asked, event(end, JOB)).pause_requested
 
 
+def test_a_job_says_what_it_keeps_unless_that_is_everything() -> None:
+    assert "keeping" not in job_row(folded(*whole_story()))
+    assert shown(*whole_story(keeping=PRIVATE)).keeping == PRIVATE
+
+
 def test_a_row_is_its_model_member_for_member() -> None:
     story = whole_story(tags=["a"], project_id="proj_1", project_name="p", mode="high")
     odd = [
@@ -129,7 +135,7 @@ def test_a_row_is_its_model_member_for_member() -> None:
         event(JobArchived, JOB),
         event(JobFailed, JOB, code="c", message="m\u2028"),
     ]
-    for events in (story[:1], story, [story[0], *odd]):
+    for events in (story[:1], story, [story[0], *odd], whole_story(keeping=PRIVATE)):
         job = folded(*events)
         text = encode(job_row(job))
         assert JobView.model_validate_json(text).model_dump_json().encode() == text

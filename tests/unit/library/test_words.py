@@ -4,13 +4,15 @@ from typing import Any, get_args
 
 import pytest
 
-from services.library.pages import told, words
+from services.library.pages import kept, told, words
 from shared.events.library import Visibility
-from shared.events.names import Mode
+from shared.events.names import Device, Mode
 from shared.events.types import JobEvent, StageEvent
 from shared.job.model import JobState, StageStatus
 from shared.job.stages import GRAPH
+from shared.keeping import PRIVATE, Keeping
 from shared.outputs import KINDS, OutputFile
+from shared.runtime_state import CAP_NAMES
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,9 @@ def test_every_state_stage_and_status_has_a_name() -> None:
     assert set(words.STATUS_NAMES) == set(StageStatus)
     assert list(words.STAGE_NAMES) == list(GRAPH)
     assert set(words.MODE_NAMES) == set(get_args(Mode))
+    assert set(words.DEVICE_NAMES) == set(get_args(Device))
     assert set(words.VISIBILITY_NAMES) == set(get_args(Visibility))
+    assert list(words.CAP_WORDS) == list(CAP_NAMES)
 
 
 def test_every_kind_of_file_has_a_name_and_one_heading() -> None:
@@ -98,6 +102,29 @@ def test_every_event_of_a_job_has_its_sentence() -> None:
     assert {kind.removeprefix("dubline.").removesuffix(".v1") for kind in kinds} == set(told.SENTENCES)
 
 
+@pytest.mark.parametrize(
+    ("keeping", "said"),
+    [
+        (Keeping(cache="balanced"), "without the large files between the stages"),
+        (Keeping(cache="minimal", logs=False), "results only, no logs"),
+        (Keeping(transcript=False, source_audio=False), "no text of what was said, no sound of the source"),
+        (PRIVATE, "results only, without its name, any text of what was said, and the uploaded video"),
+    ],
+)
+def test_what_a_job_keeps_is_told_in_words(keeping: Keeping, said: str) -> None:
+    assert kept.kept_words(keeping.model_dump()) == said
+
+
+def test_a_job_without_its_video_is_not_run_again() -> None:
+    job = {"imported": False, "state": "DONE", "keeping": None}
+    assert not kept.is_sourceless(job)
+    assert not kept.is_sourceless(job | {"keeping": Keeping(cache="minimal").model_dump()})
+    assert kept.is_sourceless(job | {"imported": True})
+    private = job | {"keeping": PRIVATE.model_dump()}
+    assert kept.is_sourceless(private)
+    assert not kept.is_sourceless(private | {"state": "FAILED"})
+
+
 def offered(state: JobState, *, pause_requested: bool = False) -> list[str]:
     return [verb for verb, _, _ in words.actions(state, pause_requested=pause_requested)]
 
@@ -108,5 +135,5 @@ def test_a_page_offers_what_the_jobs_state_allows() -> None:
     assert offered(JobState.RUNNING) == ["pause", "cancel", "kill"]
     assert offered(JobState.RUNNING, pause_requested=True) == ["resume", "cancel", "kill"]
     assert {tuple(offered(state)) for state in JobState if state.terminal} == {("rerun",)}
-    assert words.actions(JobState.DONE, pause_requested=False, imported=True) == []
+    assert words.actions(JobState.DONE, pause_requested=False, sourceless=True) == []
     assert words.actions("SOMETHING", pause_requested=False) == []

@@ -11,9 +11,9 @@ from services.worker.stages.subtitles import SubtitleTrack
 from shared.media_inputs import UnknownMediaError, opened, sniff
 from shared.media_probe import MediaInfo, StreamInfo
 
-VIDEO = StreamInfo(0, "video", "h264", 0, 6, None, True, False, 64, 48, "yuv420p", "25/1", "25/1")  # noqa: FBT003
-AUDIO = StreamInfo(1, "audio", "aac", 0, 6, None, True, False, channels=2, layout="stereo", sample_rate=48000)  # noqa: FBT003
-SUBTITLES = tuple(SubtitleTrack(role, lang, Path(f"{lang}.srt"), 3, [], []) for role, lang in (("target", "pt"), ("source", "en")))  # type: ignore[arg-type]  # fmt: skip  # noqa: E501
+VIDEO = StreamInfo(0, "video", "h264", 0, 6, None, True, False, 64, 48, "yuv420p", "25/1", "25/1")  # noqa: FBT003 -- a field of the probe
+AUDIO = StreamInfo(1, "audio", "aac", 0, 6, None, True, False, channels=2, layout="stereo", sample_rate=48000)  # noqa: FBT003 -- a field of the probe
+SUBTITLES = tuple(SubtitleTrack(role, lang, Path(f"{lang}.srt"), 3, [], []) for role, lang in (("target", "pt"), ("source", "en")))  # type: ignore[arg-type]  # fmt: skip  # noqa: E501 -- a table
 HERE = Path("x.wav")
 
 
@@ -119,13 +119,13 @@ class TestMux:
         [("vp9", "yuv420p", "matroska"), ("h264", "yuv420p10le", "mov"), ("h264", "yuv420p", "avi")],
     )
     def test_and_encoded_elsewhere(self, codec: str, pixels: str, container: str) -> None:
-        video = StreamInfo(0, "video", codec, 0, 6, None, True, False, 64, 48, pixels)  # noqa: FBT003
+        video = StreamInfo(0, "video", codec, 0, 6, None, True, False, 64, 48, pixels)  # noqa: FBT003 -- a field of the probe
         args = mux.mp4_arguments(parts(video, container=container), HERE)
         assert args[args.index("-c:v") + 1] == "libx264"
         assert args[args.index("-pix_fmt") + 1] == "yuv420p"
 
     def test_an_original_that_matroska_cannot_carry_is_encoded_at_its_channels(self) -> None:
-        odd = StreamInfo(1, "audio", "pcm_s16be", 0, 6, None, True, False, channels=6, layout="5.1")  # noqa: FBT003
+        odd = StreamInfo(1, "audio", "pcm_s16be", 0, 6, None, True, False, channels=6, layout="5.1")  # noqa: FBT003 -- a field of the probe
         args = mux.matroska_arguments(parts(original=odd), HERE)
         assert args[args.index("-c:a:1") + 1] == "aac"
         assert args[args.index("-b:a:1") + 1] == "576000"

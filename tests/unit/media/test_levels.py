@@ -105,7 +105,7 @@ class TestLanguages:
 
 class TestPictureEnd:
     def stream(self, rate: str) -> StreamInfo:
-        return StreamInfo(0, "video", "h264", 0, None, None, True, False, frame_rate=rate)  # noqa: FBT003
+        return StreamInfo(0, "video", "h264", 0, None, None, True, False, frame_rate=rate)  # noqa: FBT003 -- a field of the probe
 
     def test_a_stated_duration_counts(self) -> None:
         assert picture_end(self.stream("25/1"), Span(0, 3.96, 4.0, 100)) == 4.0

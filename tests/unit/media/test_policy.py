@@ -8,8 +8,8 @@ import pytest
 from shared.media_policy import MediaLimits, MediaRefused, refuse_declared_excess, refuse_excess, tracks_of
 from shared.media_probe import Demuxed, MediaInfo, Span, StreamInfo
 
-VIDEO = StreamInfo(0, "video", "h264", 0, 6, None, True, False, 640, 360, "yuv420p", "25/1", "25/1")  # noqa: FBT003
-AUDIO = StreamInfo(1, "audio", "aac", 0, 6, None, True, False, channels=2, layout="stereo", sample_rate=48000)  # noqa: FBT003
+VIDEO = StreamInfo(0, "video", "h264", 0, 6, None, True, False, 640, 360, "yuv420p", "25/1", "25/1")  # noqa: FBT003 -- a field of the probe
+AUDIO = StreamInfo(1, "audio", "aac", 0, 6, None, True, False, channels=2, layout="stereo", sample_rate=48000)  # noqa: FBT003 -- a field of the probe
 LIMITS = MediaLimits(max_minutes=120)
 MEGA = 1 << 20
 

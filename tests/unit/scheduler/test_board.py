@@ -9,7 +9,11 @@ from hypothesis import strategies as st
 from services.scheduler.board import REMEMBERED, Board
 from services.scheduler.limits import Limits
 from services.scheduler.snapshot import Snapshot, dump, load, read, save
+from shared.artifacts import Artifact
+from shared.eventlog.job_history import fold
+from shared.eventlog.port import Recorded
 from shared.events.library import JobDeleted, JobTagged
+from shared.events.names import Stage
 from shared.events.policy import JobDegraded, JobDelayed, JobReprioritized
 from shared.events.runtime import LimitsChanged, LimitsChangedData, PrewarmRequested, PrewarmRequestedData
 from shared.events.types import (
@@ -22,6 +26,8 @@ from shared.events.types import (
     JobResumed,
     StageReleased,
 )
+from shared.job.stages import GRAPH
+from shared.keeping import PRIVATE
 from shared.runtime_state import CAP_NAMES
 from tests.factories import claimed, completed, context, event, failed
 from tests.unit.scheduler.boards import Log, at
@@ -163,3 +169,33 @@ def test_a_deleted_jobs_space_is_its_owners_again() -> None:
     job = log.submit(owner="ann")
     log.add(event(JobCanceled, job), event(JobDeleted, job, owner="ann", base_dir="film", source="", stored_bytes=1000))
     assert log.board.ledger.use("ann", at(0)).stored_bytes == 0
+
+
+def test_what_is_not_kept_of_an_ended_job_is_its_owners_again() -> None:
+    """A job counts its source's 1000 bytes and 3 for each stage's file; the deletion gives back what is left."""
+    log = Log(Limits(user_running=0))
+    job = log.running(owner="ann", keeping=PRIVATE)
+
+    def used() -> int:
+        return log.board.ledger.use("ann", at(0)).stored_bytes
+
+    def finish(stage: Stage) -> None:
+        place = f"film/work/{job}" if stage != "mux" else "film"
+        made = Artifact(name=stage, path=f"{place}/{stage}.wav", size=3, sha256="cd" * 32)
+        log.add(claimed(job, stage), completed(job, stage, outputs=[made]))
+
+    finish("audio")
+    log.add(event(JobCanceled, job))
+    assert used() == 1000
+    canceled = fold(Recorded.of(seq, subject, what.encode()) for seq, subject, what in log.events)
+    assert canceled is not None
+    log.board.recall(canceled)
+    log.add(event(JobRequeued, job, run=2))
+    log.start(job, run=2)
+    for stage in GRAPH:
+        finish(stage)
+    assert used() == 1018
+    log.add(event(JobCompleted, job, run=2))
+    assert used() == 3
+    log.add(event(JobDeleted, job, owner="ann", base_dir="film", source="", stored_bytes=3))
+    assert used() == 0

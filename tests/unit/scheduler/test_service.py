@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import pytest
 
 from services.scheduler.board import Board
 from services.scheduler.limits import Limits
 from services.scheduler.policy import World as Around
-from services.scheduler.service import Scheduler, utc_now
+from services.scheduler.service import Scheduler
 from shared.eventlog.memory import MemoryCommandQueue, MemoryEventLog
 from shared.eventlog.port import Delivery
 from shared.events.runtime import SchedulerTookOver, SlotGranted
@@ -51,7 +52,7 @@ class World:
             Board(limits),
             holder=holder,
             peers=self.rota,
-            world=lambda: Around(utc_now(), self.free_gb),
+            world=lambda: Around(datetime.now(UTC), self.free_gb),
         )
 
     async def crash(self) -> None:

@@ -45,7 +45,8 @@ def on_disk(root: Path) -> bytes:
 
 def test_each_class_has_its_files_and_nothing_else(layout: Layout, paths: JobPaths) -> None:
     expected = {
-        "audio": [paths.asr_audio, paths.dialogue, paths.final_mix, layout.take("owner", "k" * 64)],
+        "audio": [paths.asr_audio, paths.dialogue, paths.final_mix, layout.take("owner", "k" * 64),
+                  paths.own_take("k" * 64)],
         "transcripts": [paths.transcript, paths.translation, paths.speech_manifest],
         "outputs": [paths.dub_mkv, paths.dub_mp4, paths.subtitle("pt", "srt"), paths.subtitle("pt", "vtt")],
         None: [paths.job_manifest, paths.stage_manifest("mux"), paths.job_log, layout.pointer(JOB) / "target.txt",

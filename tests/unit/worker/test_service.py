@@ -27,7 +27,7 @@ async def test_a_command_is_claimed_run_committed_and_gone() -> None:
 async def gone(world: World) -> None:
     """Return once the queue is empty."""
     async with asyncio.timeout(5):
-        while world.queue.queued:  # noqa: ASYNC110
+        while world.queue.queued:  # noqa: ASYNC110 -- it has no event
             await asyncio.sleep(0.005)
 
 
@@ -84,7 +84,7 @@ async def test_a_worker_that_lost_its_lease_kills_its_child_and_says_nothing() -
         await world.runner.began.wait()
         await world.log.append(claimed(wanted.job_id, "audio", worker="heir"))
         async with asyncio.timeout(5):
-            while "kill" not in world.runner.happened:  # noqa: ASYNC110
+            while "kill" not in world.runner.happened:  # noqa: ASYNC110 -- it has no event
                 await asyncio.sleep(0.005)
         assert world.queue.queued, "the command is the heir's now"
     assert not world.events(StageReleased)

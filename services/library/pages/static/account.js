@@ -45,7 +45,7 @@ async function showDevices() {
     part("name").textContent = item.device_name || device(item.user_agent);
     part("current").hidden = !item.current;
     part("used").textContent = `last used ${moment(item.last_used_at)}`;
-    part("address").textContent = `from ${item.last_ip}`;
+    part("address").textContent = `signed in from ${item.last_ip}`;
     part("since").textContent = `since ${moment(item.created_at)}`;
     const button = part("revoke");
     button.hidden = item.current;

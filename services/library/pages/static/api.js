@@ -18,6 +18,7 @@ export class Refusal extends Error {
  *  A 401 leads to the sign-in page unless `anonymous` (pages on which nobody is signed in yet). */
 export async function call(path, method = "GET", body = undefined, { anonymous = false } = {}) {
   let answer = await send(path, method, body);
+  if (answer.status === 401 && SAFE.includes(method) && !anonymous && (await renewToken())) answer = await send(path, method, body);
   if (answer.status === 403) {
     const { code } = await answer.clone().json().catch(() => ({}));
     if (code === "csrf_invalid" || code === "csrf_required") {
@@ -40,7 +41,7 @@ export function changing() {
   return token ? { "X-CSRF-Token": token } : {};
 }
 
-/** Take over the token of a new session, as another password makes one. */
+/** Take over the token of a new cookie, as another password or a proof makes one. */
 export function setToken(token) {
   const meta = document.querySelector("meta[name=csrf]");
   if (meta && token) meta.content = token;
@@ -66,8 +67,8 @@ async function send(path, method, body) {
   }
 }
 
-/** Another page of this browser may have begun a new session: fetch its token. */
-async function renewToken() {
+/** Another page of this browser may have got a new cookie: fetch its token. Return whether there is a session. */
+export async function renewToken() {
   const answer = await fetch("/api/auth/me").catch(() => null);
   if (!answer?.ok) return false;
   setToken((await answer.json()).csrf_token);

@@ -1,5 +1,5 @@
 // The dialog that asks once more who one is, before an account is changed.
-import { call } from "./api.js";
+import { call, setToken } from "./api.js";
 
 const WAYS = {
   password: { label: "Your password", type: "password", autocomplete: "current-password", other: "Use a code instead" },
@@ -34,7 +34,8 @@ export async function prove() {
   const submit = async (event) => {
     event.preventDefault();
     try {
-      await call("/api/auth/confirm", "POST", { [field.dataset.way]: field.value.trim() });
+      const confirmed = await call("/api/auth/confirm", "POST", { [field.dataset.way]: field.value.trim() });
+      setToken(confirmed.csrf_token); // the session goes on with another cookie, and the token that belongs to it
       proved = true;
       dialog.close();
     } catch (refusal) {

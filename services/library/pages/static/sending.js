@@ -1,10 +1,14 @@
 // Sending one file with tus: it goes on where it stopped, after a cut, a pause, or a reload and the same file again.
 // Lives here: tus, and what is remembered of uploads that are not done. Does not live here: what becomes of one.
 /* global tus -- vendor/tus-4.3.1.min.js */
-import { changing, toSignIn } from "./api.js";
+import { changing, renewToken, toSignIn } from "./api.js";
 
 export const ENDPOINT = "/api/uploads/tus";
 const RETRIES_MS = [0, 500, 1000, 2000, 4000, 8000, 15000, 30000];
+/** Another page of this browser may have got a new cookie, which ends what the old one was good for: once more with it. */
+const REFUSED = [401, 403];
+/** Another request is at it; as tus itself has it. */
+const LATER = [409, 423];
 
 /** Uploads of this browser that were begun and not used: what tus remembers of them, the newest first. */
 export async function unfinished() {
@@ -22,13 +26,21 @@ export async function forget(upload) {
 export class Sending {
   #upload;
   #ended;
+  #renewed;
 
   constructor(file, progressed) {
     this.#upload = new tus.Upload(file, {
       endpoint: ENDPOINT,
       retryDelays: RETRIES_MS,
       metadata: { filename: file.name, filetype: file.type },
-      onBeforeRequest: (request) => {
+      onShouldRetry: (error, tries) => {
+        const status = error.originalResponse?.getStatus() ?? 0;
+        if (!REFUSED.includes(status)) return navigator.onLine && (status < 400 || status >= 500 || LATER.includes(status));
+        if (!tries) this.#renewed = renewToken();
+        return !tries;
+      },
+      onBeforeRequest: async (request) => {
+        await this.#renewed;
         for (const [name, value] of Object.entries(changing())) request.setHeader(name, value);
       },
       onProgress: (sent, total) => progressed(total ? sent / total : 1),

@@ -33,7 +33,7 @@ export function prepareForm(form) {
   };
   prepareFile(form, (file) => add({ file, name: file.name, bytes: file.size }));
   prepareFolder(form.querySelector("#folder"), (item) => add({ path: item.path, name: item.name, bytes: item.size_bytes }));
-  offerLanguages(form).then(() => {
+  prefill(form).then(() => {
     if (form.querySelector("select[name=tgt_lang]")) form.querySelector("#tgt-hint")?.remove();
     estimate();
   });
@@ -83,12 +83,26 @@ function preparePresets(form) {
   });
 }
 
+/** One's own settings fill what nobody has chosen and no preset has filled yet. */
+async function prefill(form) {
+  const chosen = new Set();
+  form.addEventListener("input", (event) => chosen.add(event.target.name));
+  const [told] = await Promise.all([call("/api/settings").catch(() => null), offerLanguages(form)]);
+  if (form.elements.preset_id.value) return;
+  for (const name of ["mode", "src_lang", "tgt_lang"]) {
+    const value = told?.defaults[name];
+    if (!value || chosen.has(name)) continue;
+    choose(form.elements[name], value);
+    form.elements[name].dispatchEvent(new Event("change"));
+  }
+}
+
 function choose(field, value) {
   if (field.tagName !== "SELECT" || [...field.options].some((option) => option.value === value)) field.value = value;
 }
 
 function fields(form) {
-  const { src_lang, tgt_lang, mode, project_id, preset_id, tags } = form.elements;
+  const { src_lang, tgt_lang, mode, project_id, preset_id, tags, cache_policy, privacy } = form.elements;
   return {
     src_lang: src_lang.value,
     tgt_lang: tgt_lang.value,
@@ -96,6 +110,8 @@ function fields(form) {
     project_id: project_id.value || null,
     preset_id: preset_id.value || null,
     tags: tags.value.split(",").filter((tag) => tag.trim() !== ""),
+    cache_policy: cache_policy.value || null,
+    privacy: privacy.checked || null,
   };
 }
 

@@ -26,6 +26,8 @@ function userRow(user) {
   part("disabled").hidden = !user.disabled;
   part("factor").textContent = user.has_totp ? "with a second factor" : "password only";
   part("since").textContent = `since ${moment(user.created_at)}`;
+  part("settings").href = `/ui/admin/users/${encodeURIComponent(user.id)}/settings`;
+  part("settings").setAttribute("aria-label", `Settings of ${user.username}`);
   const role = part("role");
   role.value = user.role;
   role.setAttribute("aria-label", `Role of ${user.username}`);

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -11,8 +12,8 @@ import pytest
 import structlog
 
 from services.ingest.accounts import audit as recording
-from services.ingest.accounts import audit_trail
-from services.ingest.accounts.audit import REMOVED, Audit, scrub
+from services.ingest.accounts import audit_outbox, audit_trail
+from services.ingest.accounts.audit import REMOVED, Audit, event_of, scrub
 from services.ingest.accounts.audit_trail import Asked, AuditTrail, Entry
 from services.ingest.accounts.client import Client
 from services.ingest.accounts.db import AuthDb
@@ -282,6 +283,55 @@ async def test_an_event_that_was_stored_twice_is_shown_once(db: AuthDb, audit: A
     await log.append_raw(log.records[0].subject, b'{"of": "another version"}', "undecodable")
     audit.record(EDITOR, "logout")
     assert actions(await AuditTrail(db, log, audit).recent(Asked(), 10)) == ["logout", "login"]
+
+
+def left(db: AuthDb, number: int) -> str:
+    """Record an event as another process does; return its id."""
+    event = event_of("local", "user.created", "succeeded", EDITOR, Client(agent="dubline admin"), {"number": number})
+    db.write(lambda connection: audit_outbox.leave(connection, event))
+    return event.id
+
+
+async def test_what_another_process_recorded_comes_to_the_log_in_its_order_and_once(
+    db: AuthDb, audit: Audit, log: SometimesLog
+) -> None:
+    wanted = [left(db, number) for number in range(5)]
+    log.away = True
+    await audit_outbox.send(db, audit.store)
+    assert log.records == []
+    log.away = False
+    for _ in range(2):
+        await audit_outbox.send(db, audit.store)
+    assert [event.id for event in log.audited()] == wanted
+    assert log.audited()[0].actor == "local"
+
+
+async def test_an_event_whose_row_could_not_be_removed_is_in_the_log_once(
+    db: AuthDb, audit: Audit, log: SometimesLog
+) -> None:
+    left(db, 1)
+    await asyncio.gather(*(audit_outbox.send(db, audit.store) for _ in range(3)))
+    assert len(log.audited()) == 1
+
+
+async def test_a_change_that_is_undone_leaves_no_record(db: AuthDb, audit: Audit, log: SometimesLog) -> None:
+    def change(connection: sqlite3.Connection) -> None:
+        audit_outbox.leave(connection, event_of("local", "user.created", "succeeded", EDITOR, Client(), {}))
+        raise sqlite3.IntegrityError
+
+    with pytest.raises(sqlite3.IntegrityError):
+        db.write(change)
+    await audit_outbox.send(db, audit.store)
+    assert log.records == []
+
+
+async def test_a_question_is_answered_with_what_another_process_recorded_just_now(
+    db: AuthDb, audit: Audit, log: SometimesLog
+) -> None:
+    trail = AuditTrail(db, log, audit)
+    left(db, 7)
+    (entry,) = await trail.recent(Asked(user=EDITOR), 10)
+    assert (entry.actor, entry.agent, entry.detail) == ("local", "dubline admin", {"number": 7})
 
 
 async def test_the_table_is_bounded(db: AuthDb, audit: Audit, log: SometimesLog) -> None:

@@ -89,7 +89,7 @@ async def test_a_session_ends_after_7_idle_days_and_after_30(db: AuthDb, resolve
     for day in range(1, 30):
         clock.now = NOW + day * DAY_S
         used = clock.now
-        db.write(lambda connection: sessions.touch(connection, browser.session_id, "", used))  # noqa: B023
+        db.write(lambda connection: sessions.touch(connection, browser.session_id, used))  # noqa: B023 -- called at once
     clock.now = NOW + 30 * DAY_S - 1
     assert await resolver.resolve(shown) is not None
     clock.now = NOW + 30 * DAY_S
@@ -123,6 +123,21 @@ async def test_a_revocation_wins_over_memory_at_once(db: AuthDb, resolver: Store
     resolver.forget(Revoked(user=EDITOR))
     assert await resolver.resolve(digest(browser.token)) is None
     assert await resolver.resolve(digest(other.token)) is not None
+
+
+async def test_a_token_that_another_one_took_the_place_of_is_refused_at_once(
+    db: AuthDb, resolver: StoreResolver
+) -> None:
+    browser = session(db)
+    old = digest(browser.token)
+    assert await resolver.resolve(old) is not None
+    renewed = db.write(lambda connection: sessions.renew(connection, old, NOW + 1))
+    assert renewed is not None
+    resolver.forget(Revoked(digests=frozenset({old})))
+    assert await resolver.resolve(old) is None
+    principal = await resolver.resolve(digest(renewed.token))
+    assert principal is not None
+    assert principal.credential == browser.session_id
 
 
 async def test_what_was_read_before_a_revocation_is_neither_answered_nor_remembered_after_it(

@@ -30,7 +30,7 @@ class Bus:
 
     async def has_told(self, count: int) -> None:
         async with asyncio.timeout(5):
-            while len(self.told) < count:  # noqa: ASYNC110
+            while len(self.told) < count:  # noqa: ASYNC110 -- it has no event
                 await asyncio.sleep(0.005)
 
 

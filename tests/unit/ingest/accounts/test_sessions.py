@@ -52,7 +52,7 @@ def test_b6_a_session_in_use_lasts_thirty_days_and_no_longer(db: AuthDb, maria: 
     while now + 6 * DAY_S < NOW + ABSOLUTE_S:
         now += 6 * DAY_S
         assert found(db, session.token, now) is not None
-        db.write(lambda c, now=now: sessions.touch(c, session.session_id, "", now))  # type: ignore[misc]
+        db.write(lambda c, now=now: sessions.touch(c, session.session_id, now))  # type: ignore[misc]
     assert found(db, session.token, NOW + ABSOLUTE_S - 1) is not None
     assert found(db, session.token, NOW + ABSOLUTE_S) is None
 
@@ -71,21 +71,41 @@ def test_a_use_is_written_down_at_most_once_a_minute_and_never_backwards(db: Aut
     assert row is not None
     assert not sessions.stale(row, NOW + 59)
     assert sessions.stale(row, NOW + 60)
-    db.write(lambda c: sessions.touch(c, session.session_id, "198.51.100.4", NOW + 60))
-    db.write(lambda c: sessions.touch(c, session.session_id, "", NOW + 30))
+    db.write(lambda c: sessions.touch(c, session.session_id, NOW + 60))
+    db.write(lambda c: sessions.touch(c, session.session_id, NOW + 30))
     row = found(db, session.token, NOW + 61)
     assert row is not None
-    assert (row.last_used_at, row.created_ip, row.last_ip) == (NOW + 60, "192.0.2.7", "198.51.100.4")
+    assert row.last_used_at == NOW + 60
 
 
-def test_a_confirmation_is_the_sessions_own(db: AuthDb, maria: str) -> None:
+def test_a_proof_gives_a_session_another_token_and_leaves_all_else_of_it(db: AuthDb, maria: str) -> None:
     one, other = opened(db, maria), opened(db, maria)
-    assert db.write(lambda c: sessions.confirm(c, one.session_id, NOW + 500))
-    assert not db.write(lambda c: sessions.confirm(c, "ses_0000000000000000", NOW))
-    confirmed, untouched = found(db, one.token, NOW + 501), found(db, other.token, NOW + 501)
+    (before,) = [each for each in db.read(lambda c: devices.of_user(c, maria, NOW)) if each.id == one.session_id]
+    renewed = db.write(lambda c: sessions.renew(c, digest(one.token), NOW + 500))
+    assert renewed is not None
+    assert (renewed.session_id, renewed.expires_at) == (one.session_id, one.expires_at)
+    assert found(db, one.token, NOW + 501) is None
+    confirmed, untouched = found(db, renewed.token, NOW + 501), found(db, other.token, NOW + 501)
     assert confirmed is not None
     assert untouched is not None
     assert (confirmed.confirmed_at, untouched.confirmed_at) == (NOW + 500, NOW)
+    assert before in db.read(lambda c: devices.of_user(c, maria, NOW + 501))
+
+
+def test_of_two_proofs_with_one_token_one_renews_it(db: AuthDb, maria: str) -> None:
+    session = opened(db, maria)
+    first, second = (db.write(lambda c: sessions.renew(c, digest(session.token), NOW + 1)) for _ in range(2))
+    assert first is not None
+    assert second is None
+    assert found(db, first.token, NOW + 2) is not None
+
+
+def test_a_session_that_somebody_else_let_in_has_proved_nothing(db: AuthDb, maria: str) -> None:
+    session = opened(db, maria)
+    db.write(lambda c: sessions.forget_proof(c, session.session_id))
+    row = found(db, session.token, NOW)
+    assert row is not None
+    assert row.confirmed_at == 0
 
 
 def test_devices_are_sessions_and_tokens_together_and_one_of_another_user_cannot_be_ended(

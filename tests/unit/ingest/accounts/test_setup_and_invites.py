@@ -131,7 +131,7 @@ def test_where_secrets_are_read_only_the_token_lies_beside_auth_db(tmp_path: Pat
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert setup.read_token(layout) == "dubsetup_x"
     setup.forget_token(layout)
-    assert os.listdir(layout.state) == []  # noqa: PTH208
+    assert os.listdir(layout.state) == []  # noqa: PTH208 -- names alone
 
 
 def new_invite(db: AuthDb, hours: int = 24, role: users.Role = "operator") -> tuple[invites.Invite, str]:

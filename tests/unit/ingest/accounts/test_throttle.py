@@ -12,6 +12,8 @@ from services.ingest.accounts.throttle import (
     SUBMIT,
     SWEEP_AT,
     TOTP,
+    UPLOAD_CHUNK,
+    UPLOAD_COMPLETE,
     UPLOAD_CREATE,
     Limit,
     Rate,
@@ -54,14 +56,14 @@ def refused_for(limits: Throttle, limit: Limit, *keys: str) -> int:
     return int(refusal.headers["Retry-After"])
 
 
-def let_through(limits: Throttle, limit: Limit, *keys: str, tries: int = 1000) -> int:
+def let_through(limits: Throttle, limit: Limit, *keys: str, tries: int = 2000) -> int:
     """Return how many tries in a row are let through, up to `tries`."""
     return next((n for n in range(tries) if refused_for(limits, limit, *keys)), tries)
 
 
 @pytest.mark.parametrize(
     ("limit", "per_user", "per_address"),
-    [(SUBMIT, 10, 25), (BATCH, 5, 10), (UPLOAD_CREATE, 30, 60)],
+    [(SUBMIT, 10, 25), (BATCH, 5, 10), (UPLOAD_CREATE, 30, 60), (UPLOAD_CHUNK, 600, 1200), (UPLOAD_COMPLETE, 30, 60)],
 )
 def test_the_predecessors_limits_hold_for_a_user_and_for_an_address(
     limits: Throttle, limit: Limit, per_user: int, per_address: int

@@ -1,15 +1,18 @@
 """The uploads of one data directory, in front of a log in memory, and request bodies for them."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 from services.ingest.settings import IngestSettings
 from services.ingest.uploads.medium import PLAIN, Media
+from services.ingest.uploads.record import Wanted
 from services.ingest.uploads.store import Store, Upload
-from services.ingest.uploads.uploads import Uploads, Wanted
+from services.ingest.uploads.uploads import Uploads
 from shared.access.principal import Principal
 from shared.eventlog.memory import MemoryEventLog
 from shared.eventlog.port import EventLog, LogUnavailableError
+from shared.metrics import Registry
+from shared.runtime_state import AdmitRequest
 from tests.principals import principal
 
 ALICE, BOB, ADMIN = principal("u_alice"), principal("u_bob"), principal("u_admin", "admin")
@@ -43,16 +46,23 @@ class Broker:
         return [record.event.type.split(".")[2] for record in self.log.records if record.event]
 
 
+async def admit_all(_asked: AdmitRequest) -> None:
+    """Answer as a scheduler where nobody's storage is limited."""
+
+
 def uploads_at(
     data: Path,
     broker: Broker | None = None,
     clock: Clock | None = None,
     media: Media = PLAIN,
+    admit: Callable[[AdmitRequest], Awaitable[None]] = admit_all,
+    registry: Registry | None = None,
     **settings: object,
 ) -> Uploads:
     """Return what an ingest that starts on this directory has."""
     made = IngestSettings(**({"data_dir": data, "min_free_gb": 0, "upload_chunk_bytes": CHUNK} | settings))
-    found = Uploads(made, broker or Broker(), Store(made.layout, media, made.min_free_bytes, clock or Clock()))
+    store = Store(made.layout, media, made.min_free_bytes, clock or Clock())
+    found = Uploads(made, broker or Broker(), store, admit, registry or Registry())
     found.load()
     return found
 

@@ -11,8 +11,9 @@ from starlette.requests import ClientDisconnect
 
 from services.ingest.uploads import chunks
 from services.ingest.uploads.chunks import append_chunk, complete
+from services.ingest.uploads.record import Wanted
 from services.ingest.uploads.store import Upload
-from services.ingest.uploads.uploads import Uploads, Wanted
+from services.ingest.uploads.uploads import Uploads
 from shared.problems import Problem
 from tests.unit.ingest.uploads.made import ALICE, CHUNK, begun, body, pieces_of, uploads_at
 

@@ -1,5 +1,6 @@
 """How much of an upload counts after a crash."""
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,21 @@ def test_a_journal_never_names_bytes_that_are_not_there(journal: Path):
 def test_a_torn_line_ends_the_journal(journal: Path, cut: int):
     journal.write_bytes(journal.read_bytes()[:-cut])
     assert read_progress(journal, 1_000_000, HERE).offset in {600_000, 800_000}
+
+
+def test_a_line_that_the_disk_has_no_room_for_leaves_none(journal: Path):
+    """The kernel writes a part of it and no more; what is noted later is read all the same."""
+    opened = Journal(journal)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (journal.stat().st_size + 5, before[1]))
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            opened.at(1_100_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    opened.at(1_200_000)
+    opened.close()
+    assert read_progress(journal, 1_200_000, HERE).offset == 1_200_000
 
 
 def test_a_line_that_was_changed_ends_the_journal(journal: Path):

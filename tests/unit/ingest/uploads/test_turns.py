@@ -48,6 +48,37 @@ async def test_of_many_newcomers_the_last_one_writes():
     assert [isinstance(result, Problem) for result in results] == [True] * 5 + [False]
 
 
+async def test_who_comes_while_the_old_request_is_giving_up_waits_for_it_like_everybody():
+    """Its last block is still being written in a thread; asking it a second time must not fail whoever asks."""
+    turns, began, leaving, let_go = Turns(), asyncio.Event(), asyncio.Event(), asyncio.Event()
+    written: list[str] = []
+
+    async def slow_to_stop() -> None:
+        async with turns.turn("up") as turn, turn.receiving():
+            began.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                leaving.set()
+                await let_go.wait()
+                written.append("old")
+
+    async def come(name: str) -> None:
+        async with turns.turn("up") as turn, turn.receiving():
+            written.append(name)
+
+    old = asyncio.create_task(slow_to_stop())
+    await began.wait()
+    first = asyncio.create_task(come("first"))
+    await leaving.wait()
+    second = asyncio.create_task(come("second"))
+    await asyncio.sleep(0)
+    let_go.set()
+    results = await asyncio.gather(old, first, second, return_exceptions=True)
+    assert [isinstance(result, Problem) for result in results] == [True, True, False]
+    assert (written, len(turns)) == (["old", "second"], 0)
+
+
 async def test_who_only_waits_stops_nobody():
     turns, done = Turns(), []
 

@@ -4,7 +4,9 @@ import asyncio
 import base64
 import hashlib
 import random
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.requests import ClientDisconnect
@@ -30,6 +32,10 @@ def code(found: pytest.ExceptionInfo[Problem]) -> tuple[int, str]:
 def sum_of(data: bytes, algorithm: str = "sha256") -> Checksum | None:
     digest = base64.b64encode(hashlib.new(algorithm, data).digest()).decode()
     return checksum_of(f"{algorithm} {digest}")
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def test_an_upload_in_pieces_is_complete_with_its_last_byte(tmp_path: Path):
@@ -313,6 +319,43 @@ async def test_an_upload_cannot_be_removed_while_a_job_is_made_of_it_nor_submitt
         with pytest.raises(Problem) as refusal:
             await uploads.remove(upload, "terminated", "u_alice")
     assert code(refusal) == (409, "upload_in_use")
+
+
+async def test_of_a_removal_and_a_submission_at_once_the_first_one_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    uploads = uploads_at(tmp_path)
+    upload = await begun(uploads, len(DATA))
+    await uploads.append(upload, 0, len(DATA), body(DATA), None)
+    begins, change, go_on = asyncio.Event(), uploads.store.change, threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def slow_change(*args: Any, **changes: Any) -> None:
+        loop.call_soon_threadsafe(begins.set)
+        go_on.wait(10)
+        change(*args, **changes)
+
+    monkeypatch.setattr(uploads.store, "change", slow_change)
+    removing = asyncio.create_task(uploads.remove(upload, "terminated", ALICE.user))
+    await begins.wait()
+    loop.call_later(0.05, go_on.set)
+    with pytest.raises(Problem) as refusal:
+        async with claimed(uploads, Layout(tmp_path), upload, ALICE):
+            pytest.fail("a job would be made of bytes that go")
+    assert code(refusal) == (410, "upload_gone")
+    await removing
+
+
+async def test_an_upload_that_cannot_be_opened_leaves_no_file_open(tmp_path: Path):
+    uploads = uploads_at(tmp_path)
+    upload = await begun(uploads, 1000)
+    upload.received.path.unlink(missing_ok=True)
+    upload.received.path.mkdir()
+    before = open_files()
+    for _ in range(5):
+        with pytest.raises(IsADirectoryError):
+            await uploads.append(upload, 0, 10, body(DATA[:10]), None)
+    assert open_files() == before
 
 
 async def test_a_submission_that_a_crash_cut_off_is_settled_by_where_the_bytes_are(tmp_path: Path):
