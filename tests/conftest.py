@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
@@ -17,11 +18,14 @@ from tests.dubbed_sample import dub, system  # noqa: F401 -- fixtures
 SHARED = {
     "tests/e2e/": "the dubbed sample",
     "tests/browser/": "the dubbed sample",
-    "tests/deploy/": "the image",
+    "tests/deploy/": "the Docker engine",
+    "tests/contract/test_broker_kinds.py": "the Docker engine",
     "tests/integration/engines/": "the engines",
 }
 """Directories whose tests share what takes long to make."""
 
+hypothesis.settings.register_profile("dubline", deadline=None)  # how long an example takes is the machine's affair
+hypothesis.settings.load_profile("dubline")
 local_http.share_local_key()
 os.environ.setdefault("MIN_FREE_GB", "0.5")  # whoever runs the tests need not have a studio's disk
 

@@ -80,7 +80,7 @@ def limit_parent():
 
 def slow_parent_down():
     # To where it is: whether one may is judged all the same, and a test that is free to do it stays as fast as it was.
-    os.setpriority(os.PRIO_PROCESS, int(PARENT), os.getpriority(os.PRIO_PROCESS, int(PARENT)))
+    os.setpriority(os.PRIO_PROCESS, int(PARENT), os.getpriority(os.PRIO_PROCESS, 0))
 
 
 def write_output():

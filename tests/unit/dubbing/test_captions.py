@@ -85,7 +85,7 @@ texts = st.lists(line, min_size=1, max_size=2).map("\n".join)
 spaced = st.lists(st.tuples(st.integers(0, 10**7), st.integers(1, 10_000), texts), max_size=8)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(spaced)
 def test_what_is_written_is_read_back(shape: list[tuple[int, int, str]]) -> None:
     cues, clock = [], 0
@@ -96,13 +96,11 @@ def test_what_is_written_is_read_back(shape: list[tuple[int, int, str]]) -> None
     assert parse_vtt(format_vtt(cues)) == cues
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cc", "Cs", "Zs", "Zl", "Zp"]), min_size=1))
 def test_vtt_carries_any_text(text: str) -> None:
     assert parse_vtt(format_vtt([Cue(0, 1, text)])) == [Cue(0, 1, text)]
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 2), st.floats(0.001, 5)), max_size=20))
 def test_rounding_never_makes_overlaps(shape: list[tuple[float, float]]) -> None:
     cues, clock = [], 0.0

@@ -206,7 +206,7 @@ sentences = st.lists(st.sampled_from(vocabulary), min_size=1, max_size=20).map("
 relaxed = st.lists(st.tuples(sentences, st.floats(0.1, 3.0), st.floats(9.0, 15.0)), min_size=1, max_size=6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(relaxed)
 def test_speech_slow_enough_to_read_obeys_every_rule(shape: list[tuple[str, float, float]]) -> None:
     texts: list[SpokenText] = []
@@ -225,7 +225,7 @@ anything = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=120)
 hard = st.lists(st.tuples(anything, st.floats(-0.5, 2.0), st.floats(0.0, 12.0)), max_size=5)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(hard, st.sampled_from(["en", "pt", "ja", "zh", "ko", "th", "ar"]))
 def test_any_text_at_any_pace_keeps_its_letters_lines_and_order(
     shape: list[tuple[str, float, float]], language: str

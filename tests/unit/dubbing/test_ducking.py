@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from services.worker.dubbing.ducking import DEPTH_DB, gain_envelope, merge_spans
@@ -53,7 +53,6 @@ def test_impossible_ramps_are_refused(wrong: dict[str, float]) -> None:
 spans = st.lists(st.tuples(st.floats(0, 9), st.floats(0.01, 3)).map(lambda span: (span[0], sum(span))), max_size=8)
 
 
-@settings(deadline=None)
 @given(spans, st.lists(st.integers(1, 10_000), min_size=1, max_size=12))
 def test_the_envelope_does_not_depend_on_the_blocks(shape: list[tuple[float, float]], sizes: list[int]) -> None:
     whole = gain_envelope(shape, 0, sum(sizes), sample_rate=8_000)
@@ -64,7 +63,6 @@ def test_the_envelope_does_not_depend_on_the_blocks(shape: list[tuple[float, flo
     assert np.array_equal(np.concatenate(blocks), whole)
 
 
-@settings(deadline=None)
 @given(spans)
 def test_the_gain_stays_between_depth_and_one_and_is_down_under_all_speech(shape: list[tuple[float, float]]) -> None:
     gain = gain_envelope(shape, 0, 14 * RATE, sample_rate=RATE)

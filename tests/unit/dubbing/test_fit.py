@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from services.worker.dubbing.fit import (
@@ -115,7 +115,6 @@ lines = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(lines, st.floats(0, 3))
 def test_placements_start_on_their_line_stay_in_bounds_and_overlap_only_when_flagged(
     shape: list[tuple[float, float, float, float]], tail: float

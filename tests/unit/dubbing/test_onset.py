@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -98,7 +98,6 @@ def test_levels_are_decibels_of_full_scale_per_10_ms() -> None:
     assert levels == pytest.approx([-20.0, -120.0], abs=1e-4)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0.0, 0.6), st.floats(MIN_SEGMENT_S, 2.0)), min_size=1, max_size=5),
     st.lists(st.tuples(st.floats(0, 9), st.floats(0.05, 2)), max_size=6),

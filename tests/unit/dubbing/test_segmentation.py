@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from services.worker.dubbing.segmentation import (
@@ -146,7 +146,6 @@ absurd_words = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(absurd_words)
 def test_absurd_times_give_ordered_lines_and_lose_no_text(words: list[Word]) -> None:
     lines = segmented(words, duration_s=60.0)
@@ -161,7 +160,6 @@ def test_absurd_times_give_ordered_lines_and_lose_no_text(words: list[Word]) -> 
             clock = word.end
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(0.05, 1.0), st.floats(0.0, 0.5)), min_size=1, max_size=80))
 def test_plausible_times_are_left_alone(lengths: list[tuple[float, float]]) -> None:
     words, clock = [], 0.0

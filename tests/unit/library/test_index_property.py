@@ -54,7 +54,7 @@ def write(store: JobStore, stock: dict[str, SqliteDict], how: str, key: str, row
                 store.job_outputs.update({key: row, "other": row})
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(WRITES)
 def test_any_mix_of_writers_leaves_the_index_that_a_recount_gives(
     writes: list[tuple[str, str, dict[str, Any]]],

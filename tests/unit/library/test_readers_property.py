@@ -77,7 +77,7 @@ def pages(connection: sqlite3.Connection, wanted: JobFilter) -> tuple[list[str],
             return seen, totals
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(WRITES, st.lists(FILTERS, min_size=12, max_size=12))
 def test_pages_totals_states_and_tags_are_those_of_a_filter_over_all_rows(
     writes: list[tuple[str, dict[str, Any] | None]], filters: list[JobFilter]

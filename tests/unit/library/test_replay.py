@@ -146,7 +146,7 @@ def texts_as_values(content: list[Row]) -> list[Row]:
     ]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(log=logs(), data=st.data())
 def test_e5_duplicates_restarts_and_foreign_writes_change_nothing(
     log: list[Recorded], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory

@@ -94,7 +94,7 @@ def state(board: Board) -> str:
     return dump(board, "log").model_dump_json()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(steps, st.integers(0, 60), st.integers(0, 20))
 def test_e5_a_snapshot_and_the_tail_and_duplicates_give_the_board_of_the_whole_log(
     moves: list[tuple[str, int]], cut: int, ticks: int
@@ -114,7 +114,7 @@ def test_e5_a_snapshot_and_the_tail_and_duplicates_give_the_board_of_the_whole_l
     assert part.queue.order(at(99), 50) == whole.board.queue.order(at(99), 50)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(steps)
 def test_the_indexes_of_a_board_say_what_its_jobs_say(moves: list[tuple[str, int]]) -> None:
     log = Log(LIMITS)

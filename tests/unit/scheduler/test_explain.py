@@ -91,7 +91,7 @@ def test_a_running_job_between_two_stages_says_what_it_waits_for() -> None:
     assert why("a") == "pausing"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.sampled_from("xyz"), st.sampled_from(["high", "medium", "low"])), max_size=8))
 def test_what_is_said_to_start_now_is_what_starts(jobs: list[tuple[str, Any]]) -> None:
     log = Log(Limits(max_running=3, modes={"high": 1}, backpressure_q_max=0))

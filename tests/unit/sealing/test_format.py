@@ -69,7 +69,7 @@ def test_what_was_sealed_is_read_back_and_its_length_follows_from_the_files_leng
     assert plain[:8] == b"" or plain[8:40] not in path.read_bytes() or size < 40
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     size=st.integers(0, 4 * CHUNK),
     cuts=st.lists(st.integers(0, 4 * CHUNK), max_size=6),

@@ -42,7 +42,7 @@ def resumed(fd: int) -> tuple[SealedWriter, bytes]:
     return writer, found
 
 
-@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.integers(0, 2 * CHUNK + 5), max_size=8))
 def test_an_upload_may_be_resumed_at_any_byte(fd: int, steps: list[int]) -> None:
     os.ftruncate(fd, 0)
