@@ -287,6 +287,9 @@ def test_an_admin_invites_changes_and_disables_a_user_and_finds_it_in_the_audit_
     row.get_by_role("button", name=f"Disable {person.name}").click()
     page.get_by_role("dialog").get_by_role("button", name="Disable").click()
     expect(row).to_contain_text("Disabled")
+    deadline = time.monotonic() + 5  # another service believes a credential for a second at most
+    while theirs.request.get(f"{system.url}/api/jobs").status != 401 and time.monotonic() < deadline:
+        theirs.wait_for_timeout(50)
     theirs.goto(f"{system.url}/ui/projects")
     theirs.wait_for_url("**/ui/login?next=**")
     own = page.locator("#user-list li").filter(has_text=ADMIN.name)

@@ -45,7 +45,7 @@ def readable_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # its health checks take a fifth of a processor: it ends with these tests
 def composition(docker_host: str, image: str, readable_models: Path) -> Iterator[Composition]:
     """The system of docker-compose.yml, all of it healthy."""
     with running_composition(docker_host, image, readable_models) as running:
