@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import structlog
+from starlette.requests import ClientDisconnect
 
 from services.ingest.naming import NO_NAME
 from services.ingest.storage import SourceFile
@@ -60,7 +61,7 @@ async def claimed(uploads: Uploads, layout: Layout, upload: Upload, who: Princip
 
 @asynccontextmanager
 async def nameless(uploads: Uploads, upload: Upload) -> AsyncIterator[None]:
-    """Keep nothing of a file's name while a private job is made of it and after; a refusal gives it back.
+    """Keep nothing of a file's name while a private job is made of it and after; where none is made, it comes back.
 
     Raises Problem 507.
     """
@@ -68,7 +69,7 @@ async def nameless(uploads: Uploads, upload: Upload) -> AsyncIterator[None]:
     await in_thread(lambda: uploads.store.change(upload, title=NO_NAME, metadata=""))
     try:
         yield
-    except Problem:
+    except (Problem, ClientDisconnect):
         await in_thread(lambda: uploads.store.change(upload, title=title, metadata=metadata))
         raise
 
